@@ -1,0 +1,96 @@
+"""Cost: what one form of a Pack was measured to need on one device, and what follows for a device it never ran on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Literal
+
+from pydantic import Field
+
+from hedgerow.schema import Record
+
+
+class Device(Record):
+    """A probed device (``device.json``): what the fingerprint is made from."""
+
+    name: str
+    machine: str  # x86_64, aarch64
+    cpu: str
+    cores: int = Field(ge=1)
+    memory_bytes: int = Field(ge=0)
+    features: tuple[str, ...] = ()  # CPU features that change a kernel's choice: avx2, avx512f, avx512_bf16, …
+    system: str = ""
+    fingerprint: str  # 12 hex digits of the digest of the fields above, without the name
+
+
+class Cost(Record):
+    """One row of ``costs.jsonl``: one phase of one form on one device, at one size, batch and thread count.
+
+    Times are milliseconds for the whole call (all ``batch`` units), wall clock; memory is bytes.
+    """
+
+    pack: str  # digest of the Pack
+    variant: str  # 'numpy', 'torch', 'onnx', 'onnx-int8', …
+    device: Device
+    runtime: dict[str, str]  # library, version, build: never compared across builds silently
+    threads: int = Field(ge=1)
+    unit: str  # the kind's unit of work: text, token, image, voxel
+    phase: str  # load, run, prefill, decode
+    size: dict[str, int] = {}  # {'words': 12}, {'prompt': 64, 'new': 16}, {'pixels': 1024}
+    batch: int = 1
+    units: float = 1  # units of work in one call; throughput is units / p50
+    repeats: int = Field(default=1, ge=1)
+    p50_ms: float
+    p95_ms: float
+    mean_ms: float
+    peak_bytes: int | None = None  # peak resident memory of a fresh process
+    weights_bytes: int | None = None  # of the arrays that the runtime holds
+    disk_bytes: int | None = None
+    flops: float | None = None  # of one call
+    flops_cover: str = ""  # what the count covers
+    energy_j: float | None = None  # None where no counter can be read
+    noisy: bool = False  # p95/p50 > 1.5, or the machine was loaded
+    load: float | None = None  # 1-minute load average when it started
+    when: str = ""
+    source: Literal["measured", "assumed"] = "measured"
+    note: str = ""  # for an assumed row: from which device, by which factor, on whose word
+
+
+def scaled(cost: Cost, device: Device, factor: float, note: str) -> Cost:
+    """The same row for a device that is ``factor`` times slower, marked as assumed with its reason."""
+    times = {key: getattr(cost, key) * factor for key in ("p50_ms", "p95_ms", "mean_ms")}
+    update: dict[str, Any] = {**times, "device": device, "source": "assumed", "note": note, "energy_j": None}
+    return cost.model_copy(update=update)
+
+
+def latest(costs: Iterable[Cost]) -> list[Cost]:
+    """The newest row of each (variant, device, runtime, threads, phase, size, batch); a measured row beats an assumed."""
+    best: dict[tuple[Any, ...], Cost] = {}
+    for cost in costs:
+        runtime = tuple(sorted(cost.runtime.items()))
+        size = tuple(sorted(cost.size.items()))
+        key = (cost.pack, cost.variant, cost.device.fingerprint, runtime, cost.threads, cost.phase, size, cost.batch)
+        old = best.get(key)
+        if old is None or (cost.source, cost.when) >= (old.source, old.when):  # 'measured' > 'assumed'
+            best[key] = cost
+    return list(best.values())
+
+
+def latency_at(costs: Sequence[Cost], batch: int, quantile: Literal["p50", "p95"] = "p50") -> float | None:
+    """Milliseconds of one call with ``batch`` units, linear between the measured batches and beyond the last.
+
+    All rows must be of one variant, device, phase and size. None when there is no row.
+    """
+    points = sorted({c.batch: getattr(c, f"{quantile}_ms") for c in costs}.items())
+    if not points:
+        return None
+    if len(points) == 1:
+        size, time = points[0]
+        return float(time * max(1.0, batch / size))
+    low, high = points[-2], points[-1]
+    for left, right in zip(points, points[1:], strict=False):
+        if batch <= right[0]:
+            low, high = left, right
+            break
+    slope = max(0.0, (high[1] - low[1]) / (high[0] - low[0]))
+    return float(max(0.0, low[1] + slope * (batch - low[0])))

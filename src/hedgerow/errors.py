@@ -1,0 +1,24 @@
+"""The one exception that people see, and the suggestion that goes with it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+
+class HedgerowError(Exception):
+    """One clear line for a person: what was wrong and what to do about it.
+
+    The command line prints ``str(error)`` and nothing else, so the text never holds a traceback, and names the file,
+    line or key that it speaks of.
+    """
+
+
+def did_you_mean(word: str, options: Iterable[str]) -> str:
+    """`` (did you mean 'x'?)`` for the option nearest to ``word``, else the options themselves, else nothing."""
+    from rapidfuzz import process
+
+    names = sorted(options)
+    best = process.extractOne(word, names, score_cutoff=60)
+    if best is not None:
+        return f" (did you mean '{best[0]}'?)"
+    return f" (one of: {', '.join(names)})" if names else ""

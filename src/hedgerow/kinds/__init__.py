@@ -1,0 +1,78 @@
+"""Kinds of Pack, one file each; ``open`` gives the model of any Pack without asking which kind it is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from hedgerow.errors import HedgerowError, did_you_mean
+from hedgerow.kinds.base import Engine, Kind, Workload
+from hedgerow.pack import Pack, open_pack
+from hedgerow.runtimes import runnable
+
+KINDS = {
+    "text-classifier": "hedgerow.kinds.text_classifier",
+    "encoder": "hedgerow.kinds.encoder",
+    "decoder-lm": "hedgerow.kinds.decoder_lm",
+    "image-classifier": "hedgerow.kinds.image_classifier",
+    "segmenter": "hedgerow.kinds.segmenter",
+}
+
+
+def kind(name: str) -> Kind:
+    """The kind of that name; HedgerowError with the nearest name otherwise."""
+    if name not in KINDS:
+        raise HedgerowError(f"no kind of Pack is called '{name}'{did_you_mean(name, KINDS)}")
+    found: Kind = import_module(KINDS[name]).KIND
+    return found
+
+
+@dataclass(frozen=True)
+class Model:
+    """An opened Pack in one of its forms; the weights are loaded when it is first asked."""
+
+    pack: Pack
+    kind: Kind
+    variant: str
+    threads: int
+
+    @cached_property
+    def engine(self) -> Engine:
+        """The loaded form."""
+        return self.kind.load(self.pack, self.variant, self.threads)
+
+    def predict(self, inputs: Sequence[Any], **options: Any) -> list[dict[str, Any]]:
+        """One answer per input (see the kind's ``schema``). Unknown options raise HedgerowError."""
+        for name in options:
+            if name not in self.kind.options:
+                raise HedgerowError(f"{self.kind.name} has no option '{name}'{did_you_mean(name, self.kind.options)}")
+        return self.engine.predict(inputs, {**self.kind.options, **options})
+
+    def workload(
+        self, requests: int, batch: int = 1, every_ms: float = 0.0, size: dict[str, int] | None = None
+    ) -> Workload:
+        """A stream of requests to this Pack, for ``hedgerow.place`` and ``hedgerow.simulate``."""
+        return Workload((self.pack,), requests, batch, every_ms, size or dict(self.kind.unit.usual))
+
+
+def open(path: str | Path | Pack, variant: str | None = None, threads: int = 1, verify: bool = True) -> Model:
+    """Open a Pack folder as a model.
+
+    ``variant`` is one of the kind's forms; None takes the first that this installation can run. Raises HedgerowError
+    for a damaged Pack, parts that do not fit one another, an unknown form, or when no form can run here.
+    """
+    pack = path if isinstance(path, Pack) else open_pack(path, verify=verify)
+    which = kind(pack.info.kind)
+    which.check(pack)
+    forms = which.variants(pack)
+    if variant is None:
+        variant = next((form for form in forms if runnable(form) is None), None)
+        if variant is None:
+            raise HedgerowError(f"{pack.path}: none of its forms runs here ({runnable(forms[0])})")
+    elif variant not in forms:
+        raise HedgerowError(f"{pack.path} has no form '{variant}'{did_you_mean(variant, forms)}")
+    return Model(pack, which, variant, threads)

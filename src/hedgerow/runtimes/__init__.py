@@ -1,0 +1,28 @@
+"""The engines that run a Pack's weights: numpy, ONNX Runtime, torch. One small file each.
+
+A form's name begins with its runtime: 'numpy', 'torch', 'onnx', 'onnx-int8'.
+"""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+
+RUNTIMES = {
+    "numpy": ("numpy", "pip install hedgerow"),
+    "onnx": ("onnxruntime", "pip install hedgerow"),
+    "torch": ("torch", "pip install 'hedgerow[build]'"),
+}
+
+
+def runtime_of(form: str) -> str:
+    """'onnx-int8' -> 'onnx'."""
+    return form.split("-")[0]
+
+
+def runnable(form: str) -> str | None:
+    """None when this installation can run the form, else what is missing and how to get it."""
+    name = runtime_of(form)
+    if name not in RUNTIMES:
+        return f"no runtime is called '{name}'"
+    module, install = RUNTIMES[name]
+    return None if find_spec(module) else f"form '{form}' needs {module}: {install}"

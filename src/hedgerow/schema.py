@@ -1,0 +1,55 @@
+"""Every file and setting that comes from outside is checked here: pydantic inside, one line outside."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from hedgerow.errors import HedgerowError, did_you_mean
+
+
+class Record(BaseModel):
+    """Base of all checked records: immutable, and an unknown key is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+R = TypeVar("R", bound=BaseModel)
+
+
+def check(model: type[R], data: Mapping[str, Any] | Any, where: str) -> R:
+    """``data`` as a ``model``; the first fault raises HedgerowError naming ``where``, the key, and a near spelling."""
+    try:
+        return model.model_validate(data)
+    except ValidationError as e:
+        fault = e.errors()[0]
+        key = ".".join(str(part) for part in fault["loc"])
+        if fault["type"] == "extra_forbidden":
+            known = _fields_at(model, fault["loc"][:-1])
+            raise HedgerowError(f"{where}: unknown key '{key}'{did_you_mean(str(fault['loc'][-1]), known)}") from None
+        if fault["type"] == "missing":
+            raise HedgerowError(f"{where}: '{key}' is missing") from None
+        value = repr(fault.get("input"))
+        value = value if len(value) <= 60 else value[:57] + "…"
+        message = fault["msg"].removeprefix("Value error, ")
+        message = message[:1].lower() + message[1:]
+        raise HedgerowError(f"{where}: {key + ': ' if key else ''}{message} (got {value})") from None
+
+
+def _fields_at(model: type[BaseModel], path: tuple[Any, ...]) -> list[str]:
+    """Field names of the record that ``path`` leads to, for the suggestion; [] when it cannot be followed."""
+    import typing
+
+    current: Any = model
+    for part in path:
+        field = getattr(current, "model_fields", {}).get(part)
+        if field is None:
+            arguments = typing.get_args(current)
+            current = next((a for a in arguments if hasattr(a, "model_fields")), current)
+            continue
+        current = field.annotation
+        if not hasattr(current, "model_fields"):
+            current = next((a for a in typing.get_args(current) if hasattr(a, "model_fields")), current)
+    return list(getattr(current, "model_fields", {}))
