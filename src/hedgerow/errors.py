@@ -16,9 +16,10 @@ class HedgerowError(Exception):
 def did_you_mean(word: str, options: Iterable[str]) -> str:
     """`` (did you mean 'x'?)`` for the option nearest to ``word``, else the options themselves, else nothing."""
     from rapidfuzz import process
+    from rapidfuzz.distance import JaroWinkler  # made for slips of the pen: 'tyni' is 'tiny', 'lr' is not 'model'
 
     names = sorted(options)
-    best = process.extractOne(word, names, score_cutoff=60)
+    best = process.extractOne(word, names, scorer=JaroWinkler.similarity, processor=str.lower, score_cutoff=0.8)
     if best is not None:
         return f" (did you mean '{best[0]}'?)"
     return f" (one of: {', '.join(names)})" if names else ""
