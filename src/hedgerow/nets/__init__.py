@@ -1,0 +1,1 @@
+"""Neural nets as plain torch modules: no loops, no files, no data."""
