@@ -43,7 +43,9 @@ class Cost(Record):
     p50_ms: float
     p95_ms: float
     mean_ms: float
+    min_ms: float | None = None
     peak_bytes: int | None = None  # peak resident memory of a fresh process
+    baseline_bytes: int | None = None  # of it: interpreter and runtime, before the Pack was loaded
     weights_bytes: int | None = None  # of the arrays that the runtime holds
     disk_bytes: int | None = None
     flops: float | None = None  # of one call
@@ -53,7 +55,7 @@ class Cost(Record):
     load: float | None = None  # 1-minute load average when it started
     when: str = ""
     source: Literal["measured", "assumed"] = "measured"
-    note: str = ""  # for an assumed row: from which device, by which factor, on whose word
+    note: str = ""  # an assumed row: from which device, by which factor, on whose word; a load row: what it is made of
 
 
 def scaled(cost: Cost, device: Device, factor: float, note: str) -> Cost:

@@ -1,0 +1,188 @@
+"""weigh: what is kept when something goes wrong, what is refused, and what a row says. The process is a fake here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fakes import Clock, FakeEngine, FakeKind, FakeTask, install, make_pack
+
+from hedgerow.cost import Cost
+from hedgerow.errors import HedgerowError
+from hedgerow.weighing import Step, measure, measured_device, weigh
+from hedgerow.weighing.child import sweep
+
+
+@pytest.fixture(autouse=True)
+def fake_kind(monkeypatch: pytest.MonkeyPatch) -> None:
+    install(monkeypatch)
+
+
+def row(phase: str = "prefill", **changes: Any) -> dict[str, Any]:
+    base = {"event": "row", "phase": phase, "units": 4, "repeats": 5, "p50_ms": 2.0, "p95_ms": 2.5, "mean_ms": 2.1}
+    rest = {"unit": "word", "runtime": {"library": "fake"}, "size": {"words": 4} if phase != "load" else {}}
+    return {**base, **rest, "min_ms": 1.9, "peak_bytes": 10_000, "noisy": False, **changes}
+
+
+class Script:
+    """Stands for the measuring process: yields what the test says, for each form in turn."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, of_form: Mapping[str, list[Any]]) -> None:
+        self.orders: list[Mapping[str, Any]] = []
+        self.of_form = of_form
+        monkeypatch.setattr(measure, "events", self)
+
+    def __call__(self, order: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+        self.orders.append(order)
+        for event in self.of_form[order["variant"]]:
+            if isinstance(event, BaseException):
+                raise event
+            if not order.get("load_only") or event["phase"] == "load":
+                yield dict(event)
+
+
+def test_rows_name_pack_form_device_and_go_into_the_evidence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pack = make_pack(tmp_path / "p")
+    script = Script(monkeypatch, {form: [row("load"), row()] for form in ("numpy", "numpy-int8")})
+    rows = weigh(pack, threads=2)
+    assert [(c.variant, c.phase) for c in rows] == [
+        (form, phase) for form in ("numpy", "numpy-int8") for phase in ("load", "prefill")
+    ]
+    assert {c.pack for c in rows} == {pack.digest}
+    assert {c.device for c in rows} == {measured_device()}
+    assert {c.disk_bytes for c in rows} == {1000, 250}
+    assert all(c.threads == 2 and c.when and c.source == "measured" for c in rows)
+    assert [Cost.model_validate(line) for line in pack.costs] == rows
+    assert sum(order["seconds"] for order in script.orders) <= 15  # three Packs end within 45 s
+
+
+@pytest.mark.parametrize("stop", [KeyboardInterrupt(), HedgerowError("it broke")])
+def test_what_was_finished_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop: BaseException) -> None:
+    pack = make_pack(tmp_path / "p")
+    Script(monkeypatch, {"numpy": [row("load"), row(), stop, row("decode")], "numpy-int8": [row("load")]})
+    with pytest.raises(type(stop)):
+        weigh(pack)
+    kept = [(line["variant"], line["phase"]) for line in pack.costs]
+    # after Ctrl-C nothing more is measured; after a form that failed the others still are
+    after = [] if isinstance(stop, KeyboardInterrupt) else [("numpy-int8", "load")]
+    assert kept == [("numpy", "load"), ("numpy", "prefill"), *after]
+
+
+def test_a_failed_form_is_told_and_raised(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    steps: list[Step] = []
+    broken = [HedgerowError("it broke")]
+    Script(monkeypatch, {"numpy": broken, "numpy-int8": broken})
+    with pytest.raises(HedgerowError, match=r"it broke \(and 1 more\)"):
+        weigh(make_pack(tmp_path / "p"), progress=steps.append)
+    assert [s.variant for s in steps if s.problem] == ["numpy", "numpy-int8"]
+
+
+def test_a_skipped_cell_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    steps: list[Step] = []
+    skipped = {"event": "skipped", "size": {"words": 16}, "batch": 32, "why": "one call would take about 9 s"}
+    Script(monkeypatch, {"numpy": [row("load"), skipped]})
+    rows = weigh(make_pack(tmp_path / "p"), ["numpy"], progress=steps.append)
+    assert len(rows) == 1
+    assert [s.text for s in steps if s.problem] == ["16 words batch 32: one call would take about 9 s"]
+
+
+def test_the_full_grid_loads_in_five_fresh_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    times = iter([500.0, 100.0, 300.0, 200.0, 400.0])
+
+    class Loads(Script):
+        def __call__(self, order: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+            for event in super().__call__(order):
+                ms = next(times)
+                yield {**event, "p50_ms": ms, "p95_ms": ms, "mean_ms": ms, "repeats": 1, "peak_bytes": int(ms)}
+
+    Loads(monkeypatch, {"numpy": [row("load")]})
+    (load,) = weigh(make_pack(tmp_path / "p"), ["numpy"], grid="full")
+    assert (load.repeats, load.p50_ms, load.mean_ms, load.min_ms, load.peak_bytes) == (5, 300.0, 300.0, 100.0, 500)
+    assert load.noisy  # 480 is more than 1.5 times 300
+
+
+def test_too_large_for_memory_is_refused_before_loading(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pack = make_pack(tmp_path / "p")
+    script = Script(monkeypatch, {"numpy": [row("load")]})
+    monkeypatch.setattr(FakeKind, "disk_bytes", lambda self, pack, variant: 7 << 40)
+    with pytest.raises(HedgerowError, match=r"needs about 8,466,\d+ MB .* are available; it was not loaded"):
+        weigh(pack, ["numpy"])
+    assert script.orders == [] and pack.costs == []
+
+
+def test_memory_of_an_earlier_measurement_counts_too(tmp_path: Path) -> None:
+    pack = make_pack(tmp_path / "p")
+    measure.refuse_if_too_large(pack, "numpy", available=1200)
+    with pytest.raises(HedgerowError, match="available"):
+        measure.refuse_if_too_large(pack, "numpy", available=1000)
+    pack.add_evidence("costs.jsonl", {"variant": "numpy", "phase": "load", "peak_bytes": 9000})
+    with pytest.raises(HedgerowError, match="available"):
+        measure.refuse_if_too_large(pack, "numpy", available=1200)
+
+
+def test_unknown_words_get_suggestions(tmp_path: Path) -> None:
+    pack = make_pack(tmp_path / "p")
+    with pytest.raises(HedgerowError, match="did you mean 'quick'"):
+        weigh(pack, grid="quik")  # type: ignore[arg-type]
+    with pytest.raises(HedgerowError, match="did you mean 'numpy-int8'"):
+        weigh(pack, ["numpy-int4"])
+    with pytest.raises(HedgerowError, match="threads"):
+        weigh(pack, threads=0)
+
+
+def test_with_a_task_every_form_is_scored_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pack = make_pack(tmp_path / "p")
+    Script(monkeypatch, {form: [row("load")] for form in ("numpy", "numpy-int8")})
+    asked: list[str] = []
+    real = FakeEngine.predict
+    monkeypatch.setattr(FakeEngine, "predict", lambda self, *a: asked.append(self.variant) or real(self, *a))
+    weigh(pack, task=FakeTask())
+    assert [line["variant"] for line in pack.scores] == ["numpy", "numpy-int8"]
+    assert pack.scores[1]["against"]["difference"]["value"] == pytest.approx(-0.2)
+    assert asked == ["numpy", "numpy-int8"]
+
+
+def test_without_a_task_nothing_is_scored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pack = make_pack(tmp_path / "p")
+    Script(monkeypatch, {"numpy": [row("load")]})
+    weigh(pack, ["numpy"])
+    assert pack.scores == []
+
+
+def test_a_sweep_measures_every_phase_of_every_cell() -> None:
+    clock = Clock()
+    engine = FakeEngine(wait=lambda phase, units: clock.wait(0.001 * units))
+    rows = list(sweep(engine, FakeKind(), "quick", 60.0, load_peak=1 << 40, load=0.0, clock=clock))
+    assert {(r["phase"], r["size"]["words"], r["batch"]) for r in rows} == {
+        (phase, *cell) for phase in ("prefill", "decode") for cell in [(1, 1), (4, 1), (16, 1), (4, 8), (4, 32)]
+    }
+    assert all(r["p50_ms"] == r["p95_ms"] == pytest.approx(r["units"]) for r in rows)
+    prefill = next(r for r in rows if r["phase"] == "prefill" and r["batch"] == 8)
+    assert (prefill["units"], prefill["flops"], prefill["flops_cover"]) == (32, 64.0, "all")
+    assert prefill["peak_bytes"] == 1 << 40  # loading is part of a fresh process
+
+
+@pytest.mark.parametrize(("each", "skipped"), [(0.001, []), (0.05, [32]), (0.5, [1, 8, 32]), (500.0, [1, 8, 32])])
+def test_a_sweep_leaves_out_what_cannot_end_but_never_the_usual_cell(each: float, skipped: list[int]) -> None:
+    clock, kind = Clock(), FakeKind()
+    engine = FakeEngine(wait=lambda phase, units: clock.wait(each * units))
+    events = list(sweep(engine, kind, "quick", 20.0, load_peak=None, load=0.0, clock=clock))
+    assert [e["batch"] for e in events if e["event"] == "skipped"] == skipped
+    usual = [e for e in events if e["event"] == "row" and e["size"] == kind.unit.usual and e["batch"] == 1]
+    assert {e["phase"] for e in usual} == {"prefill", "decode"}
+    if each < 1:
+        assert clock.now < 2 * 20.0
+
+
+@pytest.mark.parametrize("forms", [1, 2, 3])
+def test_a_quick_grid_of_a_slow_model_ends_in_time(forms: int) -> None:
+    """Three Packs of up to three forms, each form at 0.25 s a text: what is within our hands ends within 45 s."""
+    spent = 0.0
+    for _ in range(3 * forms):
+        clock = Clock()
+        engine = FakeEngine(wait=lambda phase, units, clock=clock: clock.wait(0.03 * units))
+        list(sweep(engine, FakeKind(), "quick", measure.PACK_SECONDS["quick"] / forms, None, 0.0, clock))
+        spent += clock.now
+    assert spent <= 45

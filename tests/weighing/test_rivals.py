@@ -1,0 +1,169 @@
+"""compare: what shares an axis, what is on the front, and what is only assumed."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fakes import install, make_pack
+from rich.console import Console
+
+from hedgerow.cost import Cost
+from hedgerow.errors import HedgerowError
+from hedgerow.pack import Pack
+from hedgerow.weighing import compare, measured_device, show
+
+
+@pytest.fixture(autouse=True)
+def fake_kind(monkeypatch: pytest.MonkeyPatch) -> None:
+    install(monkeypatch)
+
+
+def cost(pack: Pack, variant: str = "numpy", **changes: Any) -> None:
+    here = measured_device().model_dump(mode="json")
+    row: dict[str, Any] = {"variant": variant, "device": here, "runtime": {"library": "fake"}, "threads": 1}
+    row |= {"unit": "word", "phase": "prefill", "size": {"words": 4}, "p50_ms": 2.0, "p95_ms": 3.0, "mean_ms": 2.1}
+    row |= {"disk_bytes": 1000, "peak_bytes": 5000, "when": "2026-01-01T00:00:00+00:00", **changes}
+    pack.add_evidence("costs.jsonl", Cost.model_validate({"pack": pack.digest, **row}).model_dump(mode="json"))
+
+
+def scored(pack: Pack, value: float, variant: str = "numpy", digest: str = "aa" * 32, split: str = "test") -> None:
+    task = {"name": "t", "options": {}, "digest": digest, "split": split, "n": 50}
+    metrics = {"accuracy": {"value": value, "low": value - 0.1, "high": value + 0.1, "n": 50}}
+    pack.add_evidence("scores.jsonl", {"variant": variant, "task": task, "metrics": metrics, "when": "2026"})
+
+
+def points(result: dict[str, Any], group: int = 0) -> dict[tuple[str, str], dict[str, Any]]:
+    return {(p["name"], p["variant"]): p for p in result["groups"][group]["points"]}
+
+
+def test_front_is_what_nobody_beats_in_both(tmp_path: Path) -> None:
+    values = [("slow good", 9.0, 0.9), ("fast bad", 1.0, 0.5), ("dominated", 9.5, 0.7), ("equal twin", 9.0, 0.9)]
+    packs = []
+    for number, (name, ms, accuracy) in enumerate(values):
+        pack = make_pack(tmp_path / name, name, number)
+        cost(pack, p50_ms=ms)
+        scored(pack, accuracy)
+        packs.append(pack)
+    result = compare(packs, "prefill_ms", "accuracy")
+    found = points(result)
+    assert {name for (name, _), p in found.items() if p["front"]} == {"slow good", "fast bad", "equal twin"}
+    assert found["slow good", "numpy"]["x"] == 9.0
+    assert found["slow good", "numpy"]["y_low"] == pytest.approx(0.8)
+    json.dumps(result, allow_nan=False)
+
+
+def test_other_tests_never_share_an_axis(tmp_path: Path) -> None:
+    a, b = make_pack(tmp_path / "a", "a", 1), make_pack(tmp_path / "b", "b", 2)
+    for pack, digest in ((a, "aa" * 32), (b, "bb" * 32)):
+        cost(pack)
+        scored(pack, 0.5, digest=digest)
+    scored(a, 0.9, split="dev")
+    result = compare([a, b], "prefill_ms", "accuracy")
+    assert len(result["groups"]) == 3
+    assert all(len(g["points"]) == 1 for g in result["groups"])
+    assert all(p["front"] for g in result["groups"] for p in g["points"])
+    assert "different" in result["note"]
+
+
+def test_a_form_without_a_score_of_its_own_is_assumed(tmp_path: Path) -> None:
+    pack = make_pack(tmp_path / "p", "p")
+    for variant in ("numpy", "numpy-int8"):
+        cost(pack, variant)
+    scored(pack, 0.8)
+    assert points(compare([pack], "prefill_ms", "accuracy"))["p", "numpy-int8"]["assumed"] == [
+        "accuracy of the form 'numpy'"
+    ]
+    scored(pack, 0.6, "numpy-int8")
+    found = points(compare([pack], "prefill_ms", "accuracy"))["p", "numpy-int8"]
+    assert (found["y"], found["assumed"]) == (0.6, [])
+
+
+def test_an_assumed_cost_is_marked(tmp_path: Path) -> None:
+    pack = make_pack(tmp_path / "p", "p")
+    cost(pack, source="assumed", note="like edge, 3 times slower")
+    scored(pack, 0.8)
+    assert points(compare([pack], "prefill_ms", "accuracy"))["p", "numpy"]["assumed"] == ["like edge, 3 times slower"]
+
+
+def test_newest_row_counts_and_other_devices_and_threads_do_not(tmp_path: Path) -> None:
+    pack = make_pack(tmp_path / "p", "p")
+    cost(pack, p50_ms=5.0, when="2026-01-01")
+    cost(pack, p50_ms=4.0, when="2026-01-02", runtime={"library": "fake", "version": "2"})
+    cost(pack, p50_ms=1.0, when="2026-01-03", threads=2)
+    other = measured_device().model_copy(update={"fingerprint": "0" * 12, "name": "phone"})
+    cost(pack, p50_ms=70.0, when="2026-01-04", device=other.model_dump(mode="json"))
+    scored(pack, 0.5)
+
+    def x(**how: Any) -> float:
+        return float(points(compare([pack], "prefill_ms", "accuracy", **how))["p", "numpy"]["x"])
+
+    assert x() == 4.0
+    assert x(threads=2) == 1.0
+    assert x(device="0" * 12) == 70.0
+
+
+def test_throughput_is_the_best_over_batches(tmp_path: Path) -> None:
+    pack = make_pack(tmp_path / "p", "p")
+    cost(pack, batch=1, units=4, p50_ms=2.0)
+    cost(pack, batch=8, units=32, p50_ms=8.0)
+    cost(pack, phase="load", size={}, p50_ms=700.0)
+    assert points(compare([pack], "load_ms", "prefill_per_s"))["p", "numpy"]["y"] == pytest.approx(4000)
+    assert points(compare([pack], "load_ms", "prefill_per_s"))["p", "numpy"]["x"] == 700.0
+
+
+def test_what_has_no_point_is_left_out_with_the_reason(tmp_path: Path) -> None:
+    a, b, c = (make_pack(tmp_path / n, n, i) for i, n in enumerate("abc"))
+    cost(a)
+    scored(a, 0.5)
+    scored(b, 0.5)
+    cost(c)
+    why = {(x["name"], x["variant"]): x["why"] for x in compare([a, b, c], "prefill_ms", "accuracy")["left_out"]}
+    assert "not weighed" in why["b", "numpy"]
+    assert "no score 'accuracy'" in why["c", "numpy"]
+    assert ("a", "numpy") not in why
+
+
+def test_an_unknown_quantity_gets_a_suggestion(tmp_path: Path) -> None:
+    pack = make_pack(tmp_path / "p", "p")
+    cost(pack)
+    scored(pack, 0.5)
+    with pytest.raises(HedgerowError, match="did you mean 'prefill_ms'"):
+        compare([pack], "prefil_ms", "accuracy")
+    unscored = make_pack(tmp_path / "q", "q", 3)
+    cost(unscored)
+    with pytest.raises(HedgerowError, match="no Pack here has a 'accuracy'"):
+        compare([unscored], "prefill_ms", "accuracy")
+
+
+def test_tables_print_what_the_json_holds(tmp_path: Path) -> None:
+    pack = make_pack(tmp_path / "p", "p")
+    cost(pack, p50_ms=1234.0, energy_j=0.5, noisy=True)
+    scored(pack, 0.75)
+    console = Console(width=200, record=True, file=io.StringIO())
+    for table in show.compare_tables(compare([pack], "prefill_ms", "accuracy")):
+        console.print(table)
+    console.print(show.costs_table([Cost.model_validate(c) for c in pack.costs], {pack.digest: "p"}))
+    console.print(show.scores_table(pack.scores, {pack.digest: "p"}))
+    text = console.export_text()
+    for word in ("1.23 s", "0.750 [0.650, 0.850]", "★", "noisy", "1 kB", "0.5 J"):
+        assert word in text, word
+
+
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [(None, "–"), (0, "0 B"), (999, "999 B"), (1000, "1 kB"), (91_234_567, "91.2 MB"), (2.5e9, "2.5 GB")],
+)
+def test_sizes(number: float | None, text: str) -> None:
+    assert show.size(number) == text
+
+
+def test_against() -> None:
+    difference = {"value": -0.012, "low": -0.03, "high": 0.004, "n": 9}
+    line = {"variant": "torch", "metric": "accuracy", "difference": difference}
+    assert show.against(line) == "-0.012 [-0.030, +0.004] accuracy against torch"
+    assert show.against(None) == ""
+    assert show.against({"difference": None, "why": "no mean"}) == "no mean"
