@@ -129,7 +129,7 @@ def _bytes_below(folder: Path) -> int:
     for where, _, names in os.walk(folder):
         for name in names:
             try:
-                total += os.lstat(os.path.join(where, name)).st_size
+                total += Path(where, name).lstat().st_size
             except OSError:
                 continue  # renamed between the two calls
     return total

@@ -15,7 +15,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +76,8 @@ def listing() -> list[dict[str, Any]]:
 def prune() -> dict[str, Any]:
     """Remove from the cache what no source of this version names, and what can be made again from those that it does.
 
-    Half-finished downloads go too, unless a running process holds their lock. Returns ``{"removed": names, "bytes": n}``.
+    Half-finished downloads go too, unless a running process holds their lock.
+    Returns ``{"removed": [names], "bytes": n}``.
     """
     folder = data_dir()
     wanted = {it.key for it in sources().values()}
@@ -129,10 +130,8 @@ def _kept(it: Source) -> Path | None:
         return target
     if contents_digest(target, it.only) != it.sha256:
         return None
-    try:
+    with suppress(HedgerowError):  # a cache that cannot be written to is still good to read
         _write_stamp(it, folder)
-    except HedgerowError:
-        pass  # a cache that cannot be written to is still good to read
     return target
 
 

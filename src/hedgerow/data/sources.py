@@ -1,4 +1,4 @@
-"""``sources.toml``: what hedgerow takes out of other people's packages, and the digest that says it is the right thing."""
+"""``sources.toml``: what hedgerow takes out of other people's packages, and the digest that proves it."""
 
 from __future__ import annotations
 
