@@ -1,0 +1,129 @@
+"""``systems``, ``build`` and ``export``: what can be grown, growing it, and giving a Pack one more form."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from hedgerow.cli.common import (
+    Json,
+    PackArgument,
+    Sets,
+    complete_packs,
+    complete_presets,
+    complete_systems,
+    emit,
+    json_only,
+    number,
+    say,
+    table,
+)
+
+
+def systems(
+    name: Annotated[
+        str | None, typer.Argument(metavar="[SYSTEM]", help="All about one.", autocompletion=complete_systems)
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """The ten systems, one line each: what for, on what data, presets and minutes, what works today."""
+    from hedgerow import systems as registry
+    from hedgerow.errors import HedgerowError, did_you_mean
+
+    with json_only(as_json) as out:
+        found = registry.describe()
+        if name is not None:
+            found = [s for s in found if s["name"] == name]
+            if not found:
+                raise HedgerowError(f"no system is called '{name}'{did_you_mean(name, registry.names())}")
+            found[0]["settings"] = registry.settings(name) if name in registry.SYSTEMS else []
+        if as_json:
+            emit(found if name is None else found[0], out)
+        elif name is not None:
+            _print_one(found[0])
+        else:
+            columns = ("system", "what for", "on what data", "presets (minutes)", "works today")
+            table(columns, [_line(s) for s in found])
+
+
+def presets_text(system: dict[str, Any]) -> str:
+    """``tiny (1), real (40)``: presets with the minutes that they take on two cores."""
+    known = [(p["name"], p["minutes"]) for p in system["presets"]]
+    return ", ".join(name if minutes is None else f"{name} ({minutes:g})" for name, minutes in known)
+
+
+def _line(system: dict[str, Any]) -> tuple[str, ...]:
+    today = system["today"] or "not yet"
+    return system["name"], system["what"], system["data"], presets_text(system), today
+
+
+def _print_one(system: dict[str, Any]) -> None:
+    print(f"{system['name']}: {system['what']}.")
+    print(f"data: {system['data']}")
+    print(f"works today: {system['today'] or 'nothing yet'}")
+    if system["later"]:
+        print(f"later: {system['later']}")
+    print(f"after arXiv {system['paper']}")
+    if system["presets"]:
+        table(("preset", "minutes", "what"), [_preset(p) for p in system["presets"]])
+    if system["settings"]:
+        keys = ("key", "type", "default", "meaning")
+        table(("--set", *keys[1:]), [[s[k] for k in keys] for s in system["settings"]])
+
+
+def _preset(preset: dict[str, Any]) -> tuple[str, str, str]:
+    minutes = preset["minutes"]
+    return preset["name"], "" if minutes is None else f"{minutes:g}", preset["about"]
+
+
+def build(
+    system: Annotated[
+        str, typer.Argument(metavar="SYSTEM", help="A name of `hedgerow systems`.", autocompletion=complete_systems)
+    ],
+    preset: Annotated[str, typer.Option(help="How much to spend.", autocompletion=complete_presets)] = "tiny",
+    sets: Sets = None,
+    out: Annotated[Path | None, typer.Option("-o", "--out", metavar="FOLDER", help="Default: packs/SYSTEM.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Everything random follows from it.")] = 0,
+    parent: Annotated[
+        Path | None,
+        typer.Option("--from", metavar="PACK", help="Extend this Pack, untrained.", autocompletion=complete_packs),
+    ] = None,
+    thin: Annotated[bool, typer.Option("--thin", help="Keep a trunk only in the cache, not in the Pack.")] = False,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Forget what a stopped build of this had done.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Build a Pack. Stopped by Ctrl-C, the same command goes on where it was."""
+    from hedgerow import systems as registry
+
+    with json_only(as_json) as done:
+        pack = registry.build(
+            system, preset, sets or (), out, seed=seed, thin=thin, fresh=fresh, parent=parent, quiet=as_json
+        )
+        if as_json:
+            emit({"path": str(pack.path), "digest": pack.digest, "bytes": pack.bytes, "kind": pack.info.kind}, done)
+        else:
+            print(f"{pack.path}: {pack.info.summary or pack.info.name} ({number(pack.bytes, 'B')})")
+            say(f"next: hedgerow show {pack.path}, hedgerow use {pack.path} …, hedgerow weigh {pack.path}")
+
+
+def export(
+    pack: PackArgument,
+    to: Annotated[str, typer.Option("--to", metavar="FORM", help="onnx, onnx-int8, …")],
+    as_json: Json = False,
+) -> None:
+    """Add another form of the same weights to a Pack; its digest and evidence stay as they are."""
+    from hedgerow.kinds import kind
+    from hedgerow.pack import open_pack
+
+    with json_only(as_json) as out:
+        opened = open_pack(pack)
+        which = kind(opened.info.kind)
+        which.check(opened)
+        grown = which.export(opened, to)
+        size = which.disk_bytes(grown, to)
+        if as_json:
+            emit({"path": str(grown.path), "form": to, "bytes": size, "forms": list(which.variants(grown))}, out)
+        else:
+            print(f"{grown.path} now has the form '{to}' ({number(size, 'B')} on a device)")

@@ -1,0 +1,140 @@
+"""``use``: ask a Pack, about a few inputs on the command line or about every row of a file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import click
+import typer
+
+from hedgerow.cli.common import Json, PackArgument, Sets, emit, interval, json_only, say, settings, table
+from hedgerow.errors import HedgerowError
+
+if TYPE_CHECKING:
+    from hedgerow.cli.batch import Tally
+    from hedgerow.kinds import Model
+
+MARKED = 3  # exit code of a batch that finished with marked rows
+
+
+def use(
+    pack: PackArgument,
+    inputs: Annotated[list[str] | None, typer.Argument(metavar="[INPUT…]", help="Texts, or file names.")] = None,
+    source: Annotated[
+        Path | None, typer.Option("--in", metavar="FILE", help="CSV or JSON Lines; '-' reads stdin.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", metavar="FILE", help=".csv or .jsonl, written whole.")] = None,
+    sets: Sets = None,
+    form: Annotated[str | None, typer.Option(help="A form of the Pack; default: the first that runs here.")] = None,
+    threads: Annotated[int, typer.Option(min=1, help="Threads of the runtime.")] = 1,
+    score: Annotated[bool, typer.Option("--score", help="Score it on the codes that FILE holds.")] = False,
+    schema: Annotated[bool, typer.Option("--schema", help="Print the JSON Schema of one line of --json.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Ask a Pack. With --in, one row comes out for each row in; bad rows are kept and marked (exit code 3)."""
+    from hedgerow import kinds
+
+    ways = [bool(inputs), source is not None, schema]
+    if sum(ways) != 1:
+        raise click.UsageError("give either inputs, or --in FILE, or --schema")
+    if (score or out is not None) and source is None:
+        raise click.UsageError(f"{'--score' if score else '--out'} needs --in FILE")
+    with json_only(as_json) as stdout:
+        model = kinds.open(pack, variant=form, threads=threads)
+        options = settings(sets, model.kind.options, f"the kind {model.kind.name}")
+        if schema:
+            from hedgerow.cli.batch import row_schema
+
+            emit(row_schema(model.kind.schema), stdout)
+            return
+        if score:
+            assert source is not None
+            _score(model, source, as_json, stdout)
+        elif inputs:
+            _ask(model, inputs, options, as_json, stdout)
+        else:
+            assert source is not None
+            _batch(model, source, out, options, as_json, stdout)
+
+
+def _ask(model: Model, inputs: list[str], options: dict[str, Any], as_json: bool, stdout: Any) -> None:
+    """A few inputs: each answer is printed as soon as it is there."""
+    from hedgerow.cli.batch import Answered, Tally, answer_all, record
+
+    column = model.kind.needs[0]
+    rows = (Answered(number, {column: text}) for number, text in enumerate(inputs, start=1))
+    tally = Tally()
+    for done in answer_all(model, rows, Path(), options):
+        tally.add(done)
+        if done.answer is None and len(inputs) == 1:
+            raise HedgerowError(done.error)
+        if as_json:
+            emit(record(done), stdout)
+        elif done.answer is not None:
+            print((f"[{done.line}] " if len(inputs) > 1 else "") + model.kind.line(done.answer), file=stdout)
+    _close(tally, "input")
+
+
+def _batch(model: Model, source: Path, out: Path | None, options: dict[str, Any], as_json: bool, stdout: Any) -> None:
+    """Every row of a file, in bounded memory; the output appears when it is whole."""
+    from hedgerow.cli.batch import CsvSink, JsonSink, Sink, Tally, answer_all, open_rows, output
+    from hedgerow.run import progress
+
+    if out is not None and out.exists() and source.exists() and out.samefile(source):
+        raise HedgerowError(f"--out {out} is the input file; give the output another name")
+    tally = Tally()
+    with open_rows(source, model.kind.needs) as table_in, output(out, stdout) as stream:
+        sink: Sink
+        if as_json if out is None else out.suffix in (".jsonl", ".ndjson"):
+            sink = JsonSink(stream)
+        else:
+            sink = CsvSink(stream, model, table_in.columns)
+            for ours, name in sink.renamed.items():
+                say(f"your file has a column '{ours}'; the answer's is called '{name}'")
+        with progress(f"ask {model.pack.info.name}", table_in.total, quiet=as_json and out is None) as tick:
+            for done in answer_all(model, table_in, table_in.base, options):
+                tally.add(done)
+                sink.write(done)
+                tick()
+    if out is not None:
+        say(f"{out}: {tally.rows - tally.marked} of {tally.rows} rows answered")
+        if as_json:
+            emit({"out": str(out), "rows": tally.rows, "marked": tally.marked}, stdout)
+    _close(tally, "line")
+
+
+def _score(model: Model, source: Path, as_json: bool, stdout: Any) -> None:
+    """The user's own rows as a Task of the Pack's system: its metrics with intervals, kept in the Pack's evidence."""
+    from hedgerow.run import progress
+    from hedgerow.systems import own_task
+    from hedgerow.weighing import score
+
+    pack = model.pack
+    if not pack.info.system:
+        raise HedgerowError(f"{pack.path} names no system, so nobody knows how its answers are scored")
+    task = own_task(pack.info.system, source)
+    answered = 0
+    with progress(f"score {pack.info.name}", len(task.splits["test"]), quiet=as_json) as tick:
+
+        def step(done: int, total: int) -> None:
+            nonlocal answered
+            tick(done - answered)
+            answered = done
+
+        line = score(model, task, progress=step)
+    if as_json:
+        emit(line, stdout)
+        return
+    rows = [(name, interval(m), m.get("n", "")) for name, m in line["metrics"].items()]
+    table(("metric", "value (95 % interval)", "n"), rows, f"{pack.info.name} ({line['variant']}) on {source}")
+
+
+def _close(tally: Tally, what: str) -> None:
+    """Name the marked rows on stderr and end with their exit code."""
+    for where, fault in tally.faults:
+        say(f"{what} {where}: {fault}")
+    if tally.marked > len(tally.faults):
+        say(f"… and {tally.marked - len(tally.faults)} more, all marked in the column 'error'")
+    if tally.marked:
+        raise typer.Exit(MARKED)

@@ -1,0 +1,107 @@
+"""``weigh``: what Packs cost on this machine, and how good they are on the Task that they name."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from hedgerow.cli.common import Json, PackArguments, emit, json_only, number, say, table
+
+if TYPE_CHECKING:
+    from hedgerow.cost import Cost
+    from hedgerow.pack import Pack
+    from hedgerow.weighing import Step
+
+
+def _grids() -> list[str]:
+    return ["quick", "full"]
+
+
+def weigh(
+    packs: PackArguments,
+    grid: Annotated[str, typer.Option(help="quick (seconds) or full (minutes).", autocompletion=_grids)] = "quick",
+    form: Annotated[list[str] | None, typer.Option(help="Only this form; repeat for more.")] = None,
+    threads: Annotated[int, typer.Option(min=1, help="Threads of the runtime.")] = 1,
+    score: Annotated[bool, typer.Option("--score", help="Also score on the Task that the Pack names.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Measure load time, latency, throughput, memory, operations and bytes of every form, each in a fresh process.
+
+    What is found is appended to the Packs' evidence. Stopped by Ctrl-C, it keeps the rows that were finished.
+    """
+    from hedgerow import weighing
+    from hedgerow.pack import open_pack
+
+    with json_only(as_json) as out:
+        opened = [open_pack(p) for p in packs]  # all of them before the first is weighed
+        rows: list[Cost] = []
+        for pack in opened:
+            task = _task(pack) if score else None
+            with _progress(as_json) as step:
+                rows += weighing.weigh(pack, form or None, grid, threads, task, progress=step)  # type: ignore[arg-type]
+        if as_json:
+            for row in rows:
+                emit(row.model_dump(mode="json"), out)
+        else:
+            _print(opened, rows)
+
+
+def _task(pack: Pack) -> Any:
+    """The Task of a Pack's recipe, when it names one that can be made again; else a line says why there is no score."""
+    from hedgerow.errors import HedgerowError
+    from hedgerow.systems import resolve_task
+
+    if pack.info.task is None:
+        say(f"{pack.path} names no Task: it is weighed, not scored (`hedgerow use --in FILE --score` takes your rows)")
+        return None
+    try:
+        return resolve_task(pack.info.task)
+    except HedgerowError as e:
+        say(f"{pack.path} is weighed, not scored: {e}")
+        return None
+
+
+def _print(packs: list[Pack], rows: list[Cost]) -> None:
+    names = {pack.digest: pack.info.name for pack in packs}
+    columns = ("pack", "form", "phase", "size", "batch", "p50", "p95", "units/s", "peak memory", "FLOPs", "energy", "")
+    drawn = [
+        (
+            names[c.pack],
+            c.variant,
+            c.phase,
+            " ".join(f"{v} {k}" for k, v in c.size.items()),
+            c.batch,
+            number(c.p50_ms, "ms"),
+            number(c.p95_ms, "ms"),
+            "" if c.phase == "load" or not c.p50_ms else f"{number(c.units / c.p50_ms * 1e3)} {c.unit}",
+            number(c.peak_bytes, "B"),
+            number(c.flops),
+            number(c.energy_j, "J"),
+            "noisy" if c.noisy else "",
+        )
+        for c in rows
+    ]
+    threads = rows[0].threads if rows else 1
+    title = f"{rows[0].device.cpu}, {threads} thread{'s' if threads > 1 else ''}" if rows else ""
+    table(columns, drawn, title)
+
+
+def _progress(quiet: bool) -> Any:
+    """A context manager that yields a progress function for :func:`hedgerow.weighing.weigh`."""
+    from contextlib import contextmanager
+
+    from hedgerow.run import progress
+
+    @contextmanager
+    def shown() -> Any:
+        with progress("weigh", None, quiet=quiet) as tick:
+
+            def step(at: Step) -> None:
+                if at.problem:
+                    say(f"{at.pack}, {at.variant}: {at.text}")
+                tick(1, what=f"{at.pack} {at.variant} ({at.done + 1}/{at.total}): {at.text}")
+
+            yield step
+
+    return shown()

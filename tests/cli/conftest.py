@@ -1,0 +1,33 @@
+"""The command line in this process, with the echo kind in the table."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cli_echo
+import pytest
+from cli_said import Run, Said
+
+from hedgerow.cli import main
+from hedgerow.kinds import KINDS
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
+    """``run("show", pack)`` in an empty folder."""
+    monkeypatch.setitem(KINDS, "echo", "cli_echo")
+    monkeypatch.chdir(tmp_path)
+
+    def command(*arguments: object) -> Said:
+        capsys.readouterr()
+        code = main([str(a) for a in arguments])
+        out, err = capsys.readouterr()
+        return Said(code, out, err)
+
+    return command
+
+
+@pytest.fixture
+def pack(tmp_path: Path) -> Path:
+    """An echo Pack."""
+    return cli_echo.save(tmp_path / "pack")

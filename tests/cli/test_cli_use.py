@@ -1,0 +1,192 @@
+"""``use``: one answer an input, one row a row, nothing dropped, nothing half-written."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+
+import jsonschema
+import pytest
+from cli_said import Run
+
+from hedgerow.cli import batch
+
+
+def rows_of(path: Path) -> list[dict[str, str]]:
+    with open(path, encoding="utf-8", newline="") as f:
+        return list(csv.DictReader(f))
+
+
+def test_an_answer_for_a_person(run: Run, pack: Path) -> None:
+    said = run("use", pack, "growing of rice")
+    assert (said.code, said.out, said.err) == (0, "GROWING (0.33)\n", "")
+
+
+def test_several_inputs_are_numbered_and_a_bad_one_is_marked(run: Run, pack: Path) -> None:
+    said = run("use", pack, "rice", " ", "wheat")
+    assert said.code == 3
+    assert said.out == "[1] RICE (1.00)\n[3] WHEAT (1.00)\n"
+    assert said.err == "hedgerow: input 2: the text is empty\n"
+
+
+def test_one_bad_input_is_one_line(run: Run, pack: Path) -> None:
+    run("use", pack, "").failed("the text is empty")
+    run("use", pack, "boom").failed("boom")
+
+
+def test_json_lines_follow_the_schema(run: Run, pack: Path) -> None:
+    schema = run("use", pack, "--schema").json
+    jsonschema.Draft202012Validator.check_schema(schema)
+    said = run("use", pack, "rice", "", "--json")
+    assert said.code == 3
+    for line in said.lines:
+        jsonschema.validate(line, schema)
+    assert said.lines[0] == {"id": "1", "code": "RICE", "p": 1.0, "words": ["rice"], "line": 1}
+    assert said.lines[1]["error"] == "the text is empty"
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate({"id": "1"}, schema)
+
+
+TABLE = """id,text,note
+a,growing of rice,x
+b,,keep me
+c,boom,"two
+lines"
+d,too,many,cells
+e,Bäckerei Ωμέγα,y
+"""
+
+
+def test_a_table_keeps_every_row_in_its_place(run: Run, pack: Path, tmp_path: Path) -> None:
+    (tmp_path / "in.csv").write_text(TABLE, encoding="utf-8")
+    said = run("use", pack, "--in", "in.csv", "--out", "out.csv")
+    assert said.code == 3 and said.out == ""
+    rows = rows_of(tmp_path / "out.csv")
+    assert [*rows[0]] == ["id", "text", "note", "code", "p", "words", "line", "error"]
+    assert [r["id"] for r in rows] == ["a", "b", "c", "d", "e"]
+    assert [r["line"] for r in rows] == ["2", "3", "4", "6", "7"]
+    assert [r["code"] for r in rows] == ["GROWING", "", "", "", "BÄCKEREI"]
+    assert rows[2]["note"] == "two\nlines" and rows[1]["note"] == "keep me"
+    assert [bool(r["error"]) for r in rows] == [False, True, True, True, False]
+    assert "2 of 5 rows answered" in said.err
+    assert "line 3: the text is empty" in said.err and "line 6: the row has 4 cells" in said.err
+
+
+def test_all_good_ends_with_zero(run: Run, pack: Path, tmp_path: Path) -> None:
+    (tmp_path / "in.csv").write_text("text\nrice\n")
+    assert run("use", pack, "--in", "in.csv", "--out", "out.csv").code == 0
+
+
+def test_a_table_on_stdout_and_as_json_lines(run: Run, pack: Path, tmp_path: Path) -> None:
+    (tmp_path / "in.csv").write_text(TABLE, encoding="utf-8")
+    said = run("use", pack, "--in", "in.csv")
+    assert len(list(csv.DictReader(io.StringIO(said.out)))) == 5
+    schema = run("use", pack, "--schema").json
+    said = run("use", pack, "--in", "in.csv", "--json")
+    assert said.code == 3 and len(said.lines) == 5
+    for line in said.lines:
+        jsonschema.validate(line, schema)
+    assert said.lines[1]["row"] == {"id": "b", "text": "", "note": "keep me"}
+    run("use", pack, "--in", "in.csv", "--out", "out.jsonl")
+    written = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text("utf-8").splitlines()]
+    assert written == said.lines
+
+
+def test_json_lines_in_with_different_keys(run: Run, pack: Path, tmp_path: Path) -> None:
+    lines = ['{"text": "rice", "a": 1}', "nonsense", '{"text": "oats", "b": {"c": [2]}}', '{"b": 3}']
+    (tmp_path / "in.jsonl").write_text("\n".join(lines) + "\n")
+    said = run("use", pack, "--in", "in.jsonl", "--out", "out.csv")
+    assert said.code == 3
+    rows = rows_of(tmp_path / "out.csv")
+    assert [*rows[0]][:3] == ["text", "a", "b"] and [r["code"] for r in rows] == ["RICE", "", "OATS", ""]
+    assert [r["line"] for r in rows] == ["1", "2", "3", "4"] and rows[2]["b"] == '{"c": [2]}'
+
+
+def test_standard_input(run: Run, pack: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for text in ("text;n\nrice;1\n", '{"text": "rice"}\n'):
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(text.encode())))
+        said = run("use", pack, "--in", "-", "--json")
+        assert said.code == 0 and said.lines[0]["code"] == "RICE"
+
+
+def test_names_that_are_taken(run: Run, pack: Path, tmp_path: Path) -> None:
+    (tmp_path / "in.csv").write_text("text,code,code_answer,line\nrice,0112,z,9\n")
+    said = run("use", pack, "--in", "in.csv", "--out", "out.csv")
+    rows = rows_of(tmp_path / "out.csv")
+    assert rows[0]["code"] == "0112" and rows[0]["line"] == "9"
+    assert rows[0]["code_answer2"] == "RICE" and rows[0]["line_answer"] == "2"
+    assert "the answer's is called 'code_answer2'" in said.err
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("none.csv", None, ("none.csv", "exist")),
+        ("empty.csv", b"", ("empty.csv", "empty")),
+        ("header.csv", b"text\n", ("header.csv", "no row")),
+        ("latin.csv", "text\nBäcker\n".encode("latin-1"), ("latin.csv", "UTF-8", "line 2")),
+        ("column.csv", b"txt\nrice\n", ("column.csv", "'text'", "txt")),
+        ("array.jsonl", b"[1, 2]\n", ("array.jsonl", "JSON array")),
+    ],
+)
+def test_a_bad_file_is_one_line_and_leaves_nothing(
+    run: Run, pack: Path, tmp_path: Path, name: str, content: bytes | None, words: tuple[str, ...]
+) -> None:
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
+    before = sorted(p.name for p in tmp_path.iterdir())
+    run("use", pack, "--in", name, "--out", "out.csv").failed(*words)
+    assert sorted(p.name for p in tmp_path.iterdir()) == before
+
+
+def test_the_input_is_never_overwritten(run: Run, pack: Path, tmp_path: Path) -> None:
+    (tmp_path / "in.csv").write_text("text\nrice\n")
+    run("use", pack, "--in", "in.csv", "--out", "in.csv").failed("in.csv", "another name")
+    assert (tmp_path / "in.csv").read_text() == "text\nrice\n"
+
+
+@pytest.mark.parametrize(
+    ("sets", "words"),
+    [
+        ("tops=3", ("'tops'", "did you mean 'top'")),
+        ("top", ("KEY=VALUE",)),
+        ("top=many", ("top=many", "whole number")),
+        ("top=1.5", ("whole number",)),
+        ("sleep=long", ("a number",)),
+    ],
+)
+def test_settings_of_the_kind(run: Run, pack: Path, sets: str, words: tuple[str, ...]) -> None:
+    run("use", pack, "rice", "--set", sets).failed(*words)
+    assert run("use", pack, "rice", "--set", "sleep=0", "--set", "top=2", "--set", "name=7").code == 0
+
+
+@pytest.mark.parametrize(
+    "arguments", [(), ("rice", "--schema"), ("rice", "--in", "x.csv"), ("rice", "--score"), ("rice", "--out", "o.csv")]
+)
+def test_what_does_not_go_together(run: Run, pack: Path, arguments: tuple[str, ...]) -> None:
+    run("use", pack, *arguments).failed("use --help", code=2)
+
+
+def test_memory_is_bounded(run: Run, pack: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows are asked in chunks, in order, and never held longer than one."""
+    from hedgerow import kinds
+
+    seen: list[int] = []
+    asked = kinds.Model.predict
+    monkeypatch.setattr(kinds.Model, "predict", lambda self, i, **o: seen.append(len(i)) or asked(self, i, **o))
+    (tmp_path / "in.csv").write_text("text\n" + "".join(f"w{i}\n" for i in range(1000)))
+    run("use", pack, "--in", "in.csv", "--out", "out.csv")
+    assert max(seen) == batch.CHUNK and sum(seen) == 1000
+    assert [r["code"] for r in rows_of(tmp_path / "out.csv")] == [f"W{i}" for i in range(1000)]
+
+
+def test_more_faults_than_are_named(run: Run, pack: Path, tmp_path: Path) -> None:
+    (tmp_path / "in.csv").write_text("text,n\n" + ",1\n" * 30)
+    said = run("use", pack, "--in", "in.csv", "--out", "out.csv")
+    assert said.code == 3 and "and 10 more" in said.err and len(said.err.splitlines()) == 22
+
+
+def test_a_form_that_is_not_there(run: Run, pack: Path) -> None:
+    run("use", pack, "rice", "--form", "nmpy").failed("nmpy", "did you mean 'numpy'")
