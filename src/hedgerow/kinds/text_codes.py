@@ -1,0 +1,101 @@
+"""A national code in place of, or beside, a text: which classes it stands for, all of them shown."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from hedgerow.errors import HedgerowError, did_you_mean
+from hedgerow.kinds.hierarchy import Tree
+
+_DROP = re.compile(r"[\W_]+")
+
+
+@dataclass(frozen=True)
+class Translation:
+    """What a code led to: label numbers (none when it is unknown, and then ``note`` says why)."""
+
+    scheme: str
+    code: str
+    labels: tuple[int, ...]
+    note: str = ""
+
+
+class Crosswalk:
+    """scheme -> code -> class codes. Schemes and codes are found whatever their case, dots, dashes and spaces."""
+
+    def __init__(self, table: Any, tree: Tree, where: str) -> None:
+        if not isinstance(table, dict):
+            raise HedgerowError(f"{where} is not scheme -> code -> classes")
+        self._tree = tree
+        self._schemes: dict[str, str] = {}
+        self._codes: dict[str, dict[str, tuple[int, ...]]] = {}
+        self._plain: dict[str, dict[str, str]] = {}
+        for scheme, codes in table.items():
+            if not isinstance(codes, dict):
+                raise HedgerowError(f"{where}: '{scheme}' is not code -> classes")
+            self._schemes[_scheme(scheme)] = scheme
+            self._codes[scheme] = {
+                code: self._labels(found, f"{where}: {scheme} {code}") for code, found in codes.items()
+            }
+        if tree.scheme and _scheme(tree.scheme) not in self._schemes:  # the classes themselves are a scheme, too
+            self._schemes[_scheme(tree.scheme)] = tree.scheme
+            self._codes[tree.scheme] = {code: (i,) for i, code in enumerate(tree.codes)}
+
+    def _labels(self, found: Any, where: str) -> tuple[int, ...]:
+        if not isinstance(found, list) or not found or not all(isinstance(c, str) for c in found):
+            raise HedgerowError(f"{where}: a list of at least one class is needed")
+        return tuple(sorted({self._tree.find(code, where) for code in found}))
+
+    @property
+    def schemes(self) -> tuple[str, ...]:
+        """Names of the schemes whose codes are understood."""
+        return tuple(sorted(self._codes))
+
+    def translate(self, scheme: str, code: str) -> Translation:
+        """The classes of a code; an unknown scheme or code gives none of them, and a note with a near spelling."""
+        name = self._schemes.get(_scheme(scheme))
+        if name is None:
+            hint = did_you_mean(scheme, self._codes) if self._codes else ": this Pack holds no crosswalk"
+            return Translation(scheme, code, (), f"no scheme is called '{scheme}'{hint}")
+        codes = self._codes[name]
+        known = code if code in codes else self._by_plain(name).get(_plain(code))
+        if known is None:
+            hint = did_you_mean(code, codes)
+            hint = hint if hint.startswith(" (did") else ""
+            return Translation(name, code, (), f"{name} has no code '{code}'{hint}")
+        return Translation(name, known, codes[known])
+
+    def _by_plain(self, scheme: str) -> dict[str, str]:
+        """Codes by their letters and digits alone, those left out that two codes share."""
+        if scheme not in self._plain:
+            found: dict[str, list[str]] = {}
+            for code in self._codes[scheme]:
+                found.setdefault(_plain(code), []).append(code)
+            self._plain[scheme] = {plain: codes[0] for plain, codes in found.items() if len(codes) == 1}
+        return self._plain[scheme]
+
+
+def restrict(p: np.ndarray, labels: tuple[int, ...], text: bool) -> np.ndarray:
+    """Probabilities [K] over the classes of a code alone.
+
+    With a text its probabilities are renormalised over them, so that it decides between the images of a 1:n code;
+    without one, or where it gives all of them nothing, they share equally.
+    """
+    out = np.zeros_like(p)
+    kept = p[list(labels)]
+    total = float(kept.sum())
+    out[list(labels)] = kept / total if text and total > 0 else 1 / len(labels)
+    return out
+
+
+def _scheme(name: str) -> str:
+    """'NACE Rev. 2' and 'nace2' are one scheme."""
+    return re.sub(r"rev(ision)?(?=\d)", "", _DROP.sub("", name.casefold()))
+
+
+def _plain(code: str) -> str:
+    return _DROP.sub("", code.casefold())

@@ -1,0 +1,303 @@
+"""A loaded text classifier: its members give probabilities, the tree and the coded examples make them an answer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Protocol
+
+import numpy as np
+from pydantic import Field
+
+from hedgerow.errors import HedgerowError
+from hedgerow.kinds.base import Flops, Phase, Size
+from hedgerow.kinds.hierarchy import Node
+from hedgerow.kinds.text_codes import Translation, restrict
+from hedgerow.kinds.text_features import chunks, normalise
+from hedgerow.kinds.text_members import Batch, TfidfLinear, softmax
+from hedgerow.kinds.text_sample import sample_text
+from hedgerow.kinds.text_search import Postings, Vectors
+from hedgerow.kinds.text_store import Parts
+from hedgerow.schema import Record, check
+
+
+class Trunk(Protocol):
+    """What a text classifier asks of an encoder or a decoder: one vector a text."""
+
+    runtime: dict[str, str]
+    weights_bytes: int
+
+    def encode(self, inputs: Sequence[str]) -> np.ndarray:
+        """float32 [n, d]."""
+        ...
+
+    def flops(self, phase: str, size: Size, batch: int) -> Flops | None:
+        """See :class:`~hedgerow.kinds.base.Engine`."""
+        ...
+
+
+class Options(Record):
+    """Options of ``predict``."""
+
+    top: int = Field(default=5, ge=1, le=1000)  # candidates
+    nearest: int = Field(default=3, ge=0, le=1000)  # coded examples; 0 = none are looked for
+    precision: float = Field(default=0.9, gt=0, le=1)  # wanted of a decision; picks a calibrated threshold
+    threshold: float | None = Field(default=None, ge=0, le=1)  # smallest probability of a decision, in place of it
+    codes: bool = True  # whether a row's national code is used
+
+
+@dataclass(frozen=True)
+class Ask:
+    """One input, checked: the text as given (cut when too long), its normalised form, and a national code."""
+
+    id: str | None
+    text: str
+    prepared: str
+    scheme: str
+    code: str
+    truncated: bool
+
+
+class TextClassifier:
+    """The engine of the kind; see ``text_classifier.py`` for what an answer holds."""
+
+    def __init__(self, parts: Parts, trunk: Trunk | None, runtime: dict[str, str], where: str) -> None:
+        self.parts, self.runtime, self._trunk, self._where = parts, runtime, trunk, where
+        self._tfidf = next((m.tfidf for m in parts.members if isinstance(m, TfidfLinear)), None)
+        self._search: Vectors | Postings | None = parts.store
+        if parts.store is None and parts.examples and self._tfidf is not None:
+            texts = [normalise(x.text, parts.preprocess.unicode) for x in parts.examples]
+            self._search = Postings(self._tfidf, texts)
+        self._temperature = np.float32(parts.model.calibration.temperature)
+        self._nnz: dict[int, float] = {}
+        held = [a for m in parts.members for a in m.arrays.values()]
+        if self._search is not None:
+            held.extend(self._search.arrays.values())
+        self.weights_bytes = sum(a.nbytes for a in held) + (trunk.weights_bytes if trunk else 0)
+
+    # --- probabilities -----------------------------------------------------------------------------------------------
+    def probabilities(self, texts: Sequence[str]) -> np.ndarray:
+        """Calibrated class probabilities, float32 [n, K]; every row sums to 1."""
+        asks = [self.ask(text, f"text {i + 1}") for i, text in enumerate(texts)]
+        out = np.empty((len(asks), len(self.parts.tree)), np.float32)
+        for part in chunks([a.prepared for a in asks]):
+            out[part] = self._mixed(self._batch(asks[part]))
+        return out
+
+    def member_probabilities(self, texts: Sequence[str]) -> list[np.ndarray]:
+        """Of each member, float32 [n, K], before combination and calibration; zeros where a member passes on a text.
+
+        What weights and temperature are fitted on.
+        """
+        asks = [self.ask(text, f"text {i + 1}") for i, text in enumerate(texts)]
+        found: list[list[np.ndarray]] = [[] for _ in self.parts.members]
+        for part in chunks([a.prepared for a in asks]):
+            batch = self._batch(asks[part])
+            for i, member in enumerate(self.parts.members):
+                found[i].append(member.probabilities(batch)[0])
+        return [np.concatenate(f) if f else np.empty((0, len(self.parts.tree)), np.float32) for f in found]
+
+    def _batch(self, asks: Sequence[Ask]) -> Batch:
+        return Batch([a.prepared for a in asks], self._trunk.encode if self._trunk else None)
+
+    def _mixed(self, batch: Batch) -> np.ndarray:
+        combine = self.parts.model.combine
+        n, k = len(batch.texts), len(self.parts.tree)
+        total, weight = np.zeros((n, k), np.float32), np.zeros(n, np.float32)
+        decided = np.zeros(n, bool)
+        for i, member in enumerate(self.parts.members):
+            first = combine.rule == "first" or (combine.exact_first and member.passes)
+            share = 1.0 if first else combine.weights[i]
+            if share == 0 or decided.all():
+                continue
+            p, answers = member.probabilities(batch)
+            if answers is None and not decided.any():  # the usual case, without a copy
+                total += np.float32(share) * p
+                weight += np.float32(share)
+                decided |= first
+                continue
+            open_rows = ~decided if answers is None else ~decided & answers
+            if first:  # what weighted members said before no longer counts
+                total[open_rows], weight[open_rows] = 0, 0
+            total[open_rows] += np.float32(share) * p[open_rows]
+            weight[open_rows] += np.float32(share)
+            decided |= first & open_rows
+        nobody = weight == 0
+        total[nobody], weight[nobody] = 1 / k, 1
+        total /= weight[:, None]
+        return temper(total, self._temperature)
+
+    # --- answers -----------------------------------------------------------------------------------------------------
+    def ask(self, value: Any, where: str = "input") -> Ask:
+        """An input checked: a text, or ``{text, id?, code?, scheme?}``. HedgerowError for an empty or non-text one."""
+        row = value if isinstance(value, Mapping) else {"text": value}
+        text = row.get("text", "")
+        if not isinstance(text, str):
+            raise HedgerowError(f"{where}: a text is needed, got {type(text).__name__}")
+        code, scheme = str(row.get("code") or "").strip(), str(row.get("scheme") or "").strip()
+        coded = bool(code and scheme)
+        most = self.parts.preprocess.max_characters
+        truncated = len(text) > most
+        text = text[:most]
+        prepared = normalise(text, self.parts.preprocess.unicode)
+        if not prepared and not coded:
+            raise HedgerowError(f"{where}: the text is empty")
+        identity = row.get("id")
+        return Ask(
+            None if identity is None else str(identity),
+            text,
+            prepared,
+            scheme if coded else "",
+            code if coded else "",
+            truncated,
+        )
+
+    def threshold(self, options: Options) -> float:
+        """The smallest probability that decides: given, or calibrated for the wanted precision, or that precision."""
+        if options.threshold is not None:
+            return options.threshold
+        found = self.parts.model.calibration.thresholds
+        if not found:
+            return options.precision
+        for precision, threshold in found.items():
+            if abs(float(precision) - options.precision) < 1e-9:
+                return threshold
+        have = ", ".join(sorted(found))
+        raise HedgerowError(
+            f"{self._where} has thresholds for precision {have}, not {options.precision}; or set a threshold"
+        )
+
+    def predict(self, inputs: Sequence[Any], options: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """One answer per input, as the kind's schema says."""
+        chosen = check(Options, dict(options), "options")
+        threshold = self.threshold(chosen)
+        asks = [self.ask(x, f"input {i + 1}" if len(inputs) > 1 else "input") for i, x in enumerate(inputs)]
+        out: list[dict[str, Any]] = []
+        for part in chunks([a.prepared for a in asks]):
+            out.extend(self._answers(asks[part], chosen, threshold))
+        return out
+
+    def _answers(self, asks: Sequence[Ask], options: Options, threshold: float) -> list[dict[str, Any]]:
+        tree = self.parts.tree
+        batch = self._batch(asks)
+        p = self._mixed(batch)
+        translations: dict[int, Translation] = {}
+        for i, ask in enumerate(asks):
+            if options.codes and ask.scheme:
+                found = translations[i] = self.parts.crosswalk.translate(ask.scheme, ask.code)
+                if found.labels:
+                    p[i] = restrict(p[i], found.labels, bool(ask.prepared))
+        nodes = tree.decide(p, threshold)
+        candidates = self._candidates(p, min(options.top, len(tree)))
+        nearest = self._nearest(batch, options.nearest)
+        return [
+            self._answer(asks[i], nodes[i], candidates[i], nearest[i] if asks[i].prepared else [], translations.get(i))
+            for i in range(len(asks))
+        ]
+
+    def _answer(
+        self,
+        ask: Ask,
+        node: Node,
+        candidates: list[dict[str, Any]],
+        nearest: list[dict[str, Any]],
+        via: Translation | None,
+    ) -> dict[str, Any]:
+        answer: dict[str, Any] = {
+            "id": ask.id,
+            "text": ask.text,
+            "decision": node.level,
+            "code": node.code,
+            "title": node.title,
+            "p": round(node.p, 6),
+            "candidates": candidates,
+            "nearest": nearest,
+        }
+        if via is not None:
+            codes = self.parts.tree.codes
+            answer["via"] = {"scheme": via.scheme, "code": via.code, "classes": [codes[i] for i in via.labels]}
+            if via.note:
+                basis = "answered from the text alone" if ask.prepared else "and there is no text to answer from"
+                answer["note"] = f"{via.note}; {basis}"
+                if not ask.prepared:
+                    answer |= {"decision": "review", "code": None, "title": None, "p": 0.0, "candidates": []}
+        if ask.truncated:
+            answer["truncated"] = True
+        return answer
+
+    def _candidates(self, p: np.ndarray, top: int) -> list[list[dict[str, Any]]]:
+        """Best classes with a probability above 0."""
+        labels = self.parts.tree.labels
+        found = np.argpartition(p, -top, axis=1)[:, -top:]
+        values = np.take_along_axis(p, found, 1)
+        order = np.lexsort((found, -values), axis=1)
+        ids = np.take_along_axis(found, order, 1).tolist()
+        shares = np.round(np.take_along_axis(values, order, 1).astype(np.float64), 6).tolist()
+        return [
+            [
+                {"code": labels[j].code, "title": labels[j].title, "p": share}
+                for j, share in zip(row, row_shares)
+                if share > 0
+            ]
+            for row, row_shares in zip(ids, shares)
+        ]
+
+    def _nearest(self, batch: Batch, k: int) -> list[list[dict[str, Any]]]:
+        if k == 0 or self._search is None:
+            return [[] for _ in batch.texts]
+        if isinstance(self._search, Postings):
+            found, cosines = self._search.nearest(batch.rows(self._search.tfidf), k)
+        else:
+            found, cosines = self._search.nearest(batch.unit, k)
+        shares = np.round(cosines.astype(np.float64), 4).tolist()
+        examples = self.parts.examples
+        return [
+            [
+                {"text": examples[j].text, "code": examples[j].code, "similarity": share}
+                for j, share in zip(row, row_shares)
+                if share > 0
+            ]
+            for row, row_shares in zip(found.tolist(), shares)
+        ]
+
+    # --- weighing ----------------------------------------------------------------------------------------------------
+    def phases(self, inputs: Sequence[Any], size: Size) -> list[Phase]:
+        """One phase: texts in, answers out."""
+        return [Phase("run", float(len(inputs)), partial(self.predict, list(inputs), Options().model_dump()))]
+
+    def flops(self, phase: str, size: Size, batch: int) -> Flops | None:
+        """By formula: the members at the mean number of features of sample texts, the search, and the trunk."""
+        nnz = self._features(size["words"])
+        count = sum(m.flops(nnz) for m in self.parts.members) + 2.0 * len(self.parts.tree)
+        cover = "members by closed formula"
+        if isinstance(self._search, Vectors):
+            count += 2.0 * self._search.vectors.size
+            cover += ", search of examples"
+        count *= batch
+        if self._trunk is not None:
+            trunk = self._trunk.flops("run", size, batch)
+            if trunk is None:
+                return None
+            count += trunk.count
+            cover += f", trunk: {trunk.cover}"
+        return Flops(count, cover)
+
+    def _features(self, words: int) -> float:
+        """Mean number of TF-IDF features of sample texts of that many words, 0 without such a member."""
+        if self._tfidf is None:
+            return 0.0
+        if words not in self._nnz:
+            rows = self._tfidf.rows([sample_text(words, seed) for seed in range(16)])
+            self._nnz[words] = len(rows.values) / 16
+        return self._nnz[words]
+
+
+def temper(p: np.ndarray, temperature: float | np.float32) -> np.ndarray:
+    """``p^(1/temperature)``, each row scaled to sum 1; a class with p = 0 keeps 0. The array is overwritten."""
+    if temperature == 1:
+        return p
+    with np.errstate(divide="ignore"):
+        np.log(p, out=p)
+    p /= np.float32(temperature)
+    return softmax(p)
