@@ -85,7 +85,7 @@ def test_a_skipped_cell_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     Script(monkeypatch, {"numpy": [row("load"), skipped]})
     rows = weigh(make_pack(tmp_path / "p"), ["numpy"], progress=steps.append)
     assert len(rows) == 1
-    assert [s.text for s in steps if s.problem] == ["16 words batch 32: one call would take about 9 s"]
+    assert [s.text for s in steps if s.problem] == ["16 words, batch 32: one call would take about 9 s"]
 
 
 def test_the_full_grid_loads_in_five_fresh_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -122,6 +122,14 @@ def test_budget_is_shared_and_what_is_saved_passes_on() -> None:
     assert budget.share() == 0.0
 
 
+def test_budget_keeps_room_for_later_cells_that_fit() -> None:
+    budget = Budget(4.0, 4, Plan(cell_seconds=2.0, least=3, most=40, warm_ups=3), Clock())
+    # least calls with a warm-up: 0.4, 3.2 and 40 s; the last cannot be done in any case
+    assert budget.share([0.1, 0.8, 10.0]) == pytest.approx(0.4)
+    assert budget.share([0.1, 10.0, 0.1]) == 1.0  # its even part, since only 0.4 s must be kept
+    assert budget.share([2.0]) == 1.0
+
+
 def test_budget_refuses_what_cannot_be_finished() -> None:
     budget = Budget(4.0, 2, Plan(cell_seconds=1.0, least=3, most=40, warm_ups=3), Clock())
     assert not budget.refuses(0.99)  # one warm-up and three calls: 3.96 s

@@ -23,6 +23,8 @@ from hedgerow.schema import check
 from hedgerow.weighing import device
 from hedgerow.weighing.timing import PLANS, Budget, Clock, Grid, Order, Samples, cells, predict_seconds, time_phase
 
+_LEAST_SECONDS = 2.0  # for the calls themselves, however long loading took
+
 
 def main() -> None:
     """Read the order, measure, and write one line per event: loaded, row, skipped, error."""
@@ -37,6 +39,7 @@ def main() -> None:
             order = check(Order, json.loads(sys.stdin.readline()), "order")
             for event in measure(order):
                 send(event)
+            os._exit(0)  # all is sent; a runtime's clean-up can take seconds that nobody waits for
         except HedgerowError as e:
             send({"event": "error", "message": str(e)})
             sys.exit(1)
@@ -77,7 +80,7 @@ def measure(order: Order) -> Iterator[dict[str, Any]]:
         f"Pack {(ready - imported) * 1e3:.0f} ms",
     }
     if not order.load_only:
-        left = order.seconds - (ready - order.spawned)
+        left = max(_LEAST_SECONDS, order.seconds - (ready - order.spawned))
         for event in sweep(engine, model.kind, order.grid, left, peak, load):
             yield event if event["event"] != "row" else {**common, **event}
 
@@ -96,14 +99,14 @@ def sweep(
     budget = Budget(seconds, len(todo), plan, clock)
     done: list[tuple[float, float]] = []
     for number, cell in enumerate(todo):
-        work = float(cell.batch * sum(cell.size.values()))
-        expected = predict_seconds(done, work)
+        expected = predict_seconds(done, cell.work)
         essential = cell.batch == 1 and cell.size == kind.unit.usual  # what every comparison reads is never left out
         if budget.refuses(expected) and number and not essential:
             why = f"one call would take about {expected:.2g} s; not measured in this grid"
             yield {"event": "skipped", "size": cell.size, "batch": cell.batch, "why": why}
             budget.done()
             continue
+        share = budget.share([predict_seconds(done, later.work) for later in todo[number + 1 :]])
         inputs = [kind.unit.make(cell.size, seed) for seed in range(cell.batch)]
         reset_peak()
         phases = engine.phases(inputs, cell.size)
@@ -111,7 +114,7 @@ def sweep(
         for phase in phases:
             calls, stall, meter = Counted(phase.run), Stall(), device.EnergyMeter()
             timed = Phase(phase.name, phase.units, calls, phase.prepare)
-            samples = time_phase(timed, plan, budget.share() / len(phases), clock)
+            samples = time_phase(timed, plan, share / len(phases), clock)
             joules = meter.joules()
             peak = max(device.process_memory()[1] or 0, load_peak or 0) or None
             flops = engine.flops(phase.name, cell.size, cell.batch)  # after the peak was read: counting needs memory
@@ -125,7 +128,7 @@ def sweep(
                 "energy_j": round(joules / calls.count, 6) if joules is not None else None,
                 "noisy": samples.unsteady or stall.noisy(load),
             }
-        done.append((work, slowest))
+        done.append((cell.work, slowest))
         budget.done()
 
 

@@ -163,10 +163,11 @@ def _weigh_form(
             if event["phase"] == "load":
                 event = _together([*loads, event])
             cost = keep(event)
-            tell(f"{cost.phase} {_size(cost.size)} batch {cost.batch}: {cost.p50_ms:.4g} ms")
+            at = "" if cost.phase == "load" else f" {_size(cost.size)}, batch {cost.batch}"
+            tell(f"{cost.phase}{at}: {cost.p50_ms:.4g} ms")
             yield cost
         elif what == "skipped":
-            tell(f"{_size(event['size'])} batch {event['batch']}: {event['why']}", problem=True)
+            tell(f"{_size(event['size'])}, batch {event['batch']}: {event['why']}", problem=True)
 
 
 def _together(loads: list[dict[str, Any]]) -> dict[str, Any]:

@@ -37,6 +37,11 @@ class Cell:
     size: dict[str, int]
     batch: int
 
+    @property
+    def work(self) -> float:
+        """What time is taken to grow with: batch times the sum of the size's numbers."""
+        return float(self.batch * sum(self.size.values()))
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -131,10 +136,18 @@ class Budget:
         self._plan = plan
         self._clock = clock
 
-    def share(self) -> float:
-        """Seconds for the next cell."""
+    def share(self, later: Sequence[float] = ()) -> float:
+        """Seconds for the next cell: its even part of what is left, less where cells after it could else not be done.
+
+        ``later``: predicted seconds of one call of each cell after it, in order; those that fit are kept room for.
+        """
         left = max(0.0, self._end - self._clock())
-        return min(self._plan.cell_seconds, left / max(1, self._left))
+        kept = 0.0
+        for seconds in later:
+            if kept + self._least(seconds) > left:
+                break
+            kept += self._least(seconds)
+        return min(self._plan.cell_seconds, left / max(1, self._left), left - kept)
 
     def done(self) -> None:
         """One cell fewer to do."""
@@ -142,7 +155,10 @@ class Budget:
 
     def refuses(self, predicted_seconds: float) -> bool:
         """Whether warm-up and the least number of calls of the next cell would overrun what is left of the whole."""
-        return predicted_seconds * (self._plan.least + 1) > self._end - self._clock()
+        return self._least(predicted_seconds) > self._end - self._clock()
+
+    def _least(self, seconds: float) -> float:
+        return seconds * (self._plan.least + 1)
 
 
 def predict_seconds(done: Sequence[tuple[float, float]], units: float) -> float:
