@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import os
+import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -195,7 +197,7 @@ class Run:
         """Named sub-seeds of the run's seed."""
         return Seeds(self.seed)
 
-    def event(self, name: str, **values: Any) -> None:
+    def event(self, name: str, /, **values: Any) -> None:
         """Append one line to events.jsonl, with the time (UTC)."""
         files.append_jsonl(self.folder / "events.jsonl", {"when": now(), "event": name, **plain(values)})
 
@@ -214,6 +216,30 @@ def open_run(root: Path, system: str, config: Record | Mapping[str, Any], seed: 
 def now() -> str:
     """The time in UTC to the second, as ISO 8601."""
     return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+@contextmanager
+def interrupts(noted: bool = True) -> Iterator[Callable[[], bool]]:
+    """Yield a function that says whether Ctrl-C was pressed: for work that ends its step and saves before it stops.
+
+    The first press is only noted, a second one raises KeyboardInterrupt as ever. With ``noted`` false, and outside the
+    main thread, where there are no signals, nothing is changed.
+    """
+    if not noted or threading.current_thread() is not threading.main_thread():
+        yield lambda: False
+        return
+    pressed: list[int] = []
+    before = signal.getsignal(signal.SIGINT)
+
+    def note(number: int, frame: object) -> None:
+        pressed.append(number)
+        signal.signal(signal.SIGINT, before)
+
+    signal.signal(signal.SIGINT, note)
+    try:
+        yield lambda: bool(pressed)
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 # ---- results -------------------------------------------------------------------------------------------------------
