@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ _COLUMNS = ("ISIC number", "activityName", "geography", "reference product", "st
 
 @dataclass(frozen=True)
 class LcaRow:
-    """One activity in one geography. ``label`` is ecoinvent's string ('3510a', '20'), ``isic`` its class or ''."""
+    """One activity in one geography. ``label`` is ecoinvent's string ('3510a', '20')."""
 
     name: str
     label: str
@@ -38,7 +39,7 @@ class LcaName:
     labels: frozenset[str]  # ecoinvent's strings
     gold: frozenset[str]  # four-digit ISIC Rev.4 classes among them; may be empty
     product: str  # reference product of its first row
-    head: str  # product before the first comma, lower case: the group that splits and intervals go by
+    heads: frozenset[str]  # of all its reference products: the text before the first comma, lower case
     market: bool  # 'market for …' and 'market group for …'
 
 
@@ -52,6 +53,7 @@ def to_isic(label: str) -> str:
     return stem if stem in _classes() else ""
 
 
+@cache
 def _classes() -> frozenset[str]:
     return frozenset(label["code"] for label in schemes.isic_labels())
 
@@ -95,7 +97,8 @@ def _name(rows: Sequence[LcaRow]) -> LcaName:
     labels = frozenset(row.label for row in rows)
     name, product = rows[0].name, rows[0].product
     market = name.startswith(("market for ", "market group for "))
-    return LcaName(name, labels, frozenset(map(to_isic, labels)) - {""}, product, product_head(product), market)
+    heads = frozenset(product_head(row.product) for row in rows)
+    return LcaName(name, labels, frozenset(map(to_isic, labels)) - {""}, product, heads, market)
 
 
 def _read_workbook(path: Path) -> list[list[str]]:

