@@ -51,7 +51,7 @@ def export_graph(module: Any, inputs: Mapping[str, Any], free: Mapping[str, Mapp
 
 
 def quantise(source: Path, target: Path, operators: Sequence[str] = ("MatMul",)) -> None:
-    """Dynamic int8 weights of the named operators, one scale a channel (with one scale a matrix, cosines fell to 0.88)."""
+    """Dynamic int8 weights of the named operators, one scale a channel (one scale a matrix gave cosines of 0.88)."""
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
     with _silent(None):  # it advises a pre-processing step that changes nothing for these graphs

@@ -77,6 +77,11 @@ class Tokens:
             return [self._tokenizer.encode(t, add_special_tokens=special).ids for t in texts]
         return [e.ids for e in self._tokenizer.encode_batch(list(texts), add_special_tokens=special)]
 
+    def spans(self, text: str) -> tuple[list[int], list[int]]:
+        """Token numbers of ``text``, and for each the place in the text where it ends (0 for special tokens)."""
+        found = self._tokenizer.encode(text)
+        return list(found.ids), [end for _, end in found.offsets]
+
     def decode(self, ids: Sequence[int]) -> str:
         """The text of token numbers, special tokens left out."""
         return str(self._tokenizer.decode(list(ids)))

@@ -310,15 +310,33 @@ def from_folder(folder: Path, allowed: Mapping[str, Family], *, head: bool) -> t
     return net.eval(), tokenizer_text(folder)
 
 
-def tokenizer_text(folder: Path, **more: Any) -> str:
+def from_gguf(file: Path) -> tuple[Any, str]:
+    """Language model and tokenizer.json text of a GGUF file whose architecture was checked."""
+    from transformers import AutoModelForCausalLM
+
+    try:
+        with _quiet():
+            net: Any = AutoModelForCausalLM.from_pretrained(
+                file.parent, gguf_file=file.name, dtype="float32", local_files_only=True, trust_remote_code=False
+            )
+    except Exception as e:
+        raise HedgerowError(f"{file} cannot be read by transformers: {_one_line(e)}") from e
+    family(net.config.to_dict(), DECODERS, str(file))
+    return net.eval(), _converted_tokenizer(file.parent, gguf_file=file.name)
+
+
+def tokenizer_text(folder: Path) -> str:
     """``tokenizer.json`` of a folder, converted by transformers from its older forms when it is absent."""
     file = folder / "tokenizer.json"
-    if file.is_file():
-        return file.read_text(encoding="utf-8")
+    return file.read_text(encoding="utf-8") if file.is_file() else _converted_tokenizer(folder)
+
+
+def _converted_tokenizer(folder: Path, **more: Any) -> str:
     from transformers import AutoTokenizer
 
     try:
-        fast = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False, **more)
+        with _quiet():
+            fast = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False, **more)
         return str(fast.backend_tokenizer.to_str())
     except Exception as e:
         raise HedgerowError(f"{folder} holds no tokenizer.json, and none can be made: {_one_line(e)}") from e

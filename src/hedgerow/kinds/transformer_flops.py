@@ -11,7 +11,7 @@ COVER = (
 )
 
 
-def forward(sizes: Geometry, rows: int, new: int, past: int = 0, logits: int = 0) -> float:
+def forward(sizes: Geometry, rows: int, new: int, past: float = 0, logits: int = 0) -> float:
     """Operations of one call over ``rows`` sequences of ``new`` tokens after ``past`` cached ones.
 
     F = 2 S B + 2 R V d + 4 L H h S (P0 + S) for each sequence, with S = new, P0 = past, R = ``logits`` rows of logits
@@ -23,6 +23,6 @@ def forward(sizes: Geometry, rows: int, new: int, past: int = 0, logits: int = 0
     return float(rows * (2 * new * sizes.body + head + attention))
 
 
-def flops(sizes: Geometry, rows: int, new: int, past: int = 0, logits: int = 0) -> Flops:
+def flops(sizes: Geometry, rows: int, new: int, past: float = 0, logits: int = 0) -> Flops:
     """:func:`forward` with what it covers."""
     return Flops(forward(sizes, rows, new, past, logits), COVER)
