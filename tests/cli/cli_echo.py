@@ -1,6 +1,6 @@
 """A kind of Pack that is small enough to test the command line with: it answers with the first word of a text.
 
-``python cli_echo.py …`` is the whole command line with this kind in the table, for tests that need a process of their own.
+``python cli_echo.py …`` is the whole command line with this kind in its table, for tests that need their own process.
 """
 
 from __future__ import annotations
@@ -90,7 +90,9 @@ def save(path: Path, **info: Any) -> Path:
 
 if __name__ == "__main__":
     from hedgerow.cli import main
+    from hedgerow.systems import SYSTEMS
 
     KINDS["echo"] = "cli_echo"
+    SYSTEMS["isic"] = "cli_recipe"
     sys.modules["cli_echo"] = sys.modules["__main__"]
     sys.exit(main())

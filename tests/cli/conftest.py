@@ -10,12 +10,14 @@ from cli_said import Run, Said
 
 from hedgerow.cli import main
 from hedgerow.kinds import KINDS
+from hedgerow.systems import SYSTEMS
 
 
 @pytest.fixture
 def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
     """``run("show", pack)`` in an empty folder."""
     monkeypatch.setitem(KINDS, "echo", "cli_echo")
+    monkeypatch.setenv("COLUMNS", "200")
     monkeypatch.chdir(tmp_path)
 
     def command(*arguments: object) -> Said:
@@ -31,3 +33,9 @@ def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp
 def pack(tmp_path: Path) -> Path:
     """An echo Pack."""
     return cli_echo.save(tmp_path / "pack")
+
+
+@pytest.fixture
+def recipe(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The system isic is built by cli_recipe.py."""
+    monkeypatch.setitem(SYSTEMS, "isic", "cli_recipe")

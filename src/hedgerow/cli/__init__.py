@@ -7,6 +7,7 @@ Exit codes: 0 all done; 3 finished, some rows marked; anything else not done (1 
 from __future__ import annotations
 
 import io
+import os
 import sys
 from collections.abc import Sequence
 
@@ -16,6 +17,7 @@ import typer
 from hedgerow.errors import HedgerowError
 
 PROG = "hedgerow"
+COMPLETE = "_HEDGEROW_COMPLETE"  # click's name for it: what the completion script sets
 
 
 class _Terminated(BaseException):
@@ -53,6 +55,8 @@ def _application() -> typer.Typer:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code; whatever goes wrong ends as one line on stderr."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
+    if COMPLETE in os.environ:
+        return _complete()
     streams = sys.stdout, sys.stderr
     try:
         _prepare_streams()
@@ -77,6 +81,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if code == 130:
         return _fail(130, f"stopped by Ctrl-C{_resumes(arguments)}")
     return code if isinstance(code, int) else 0
+
+
+def _complete() -> int:
+    """Answer the shell, which sets ``COMPLETE``; a fault must not print into the line that is being typed."""
+    from typer._completion_classes import completion_init
+
+    completion_init()
+    try:
+        _application()(prog_name=PROG)
+    except HedgerowError:
+        return 1
+    return 0
 
 
 def _fail(code: int, line: str) -> int:
@@ -124,6 +140,4 @@ def _clean_up_when_terminated() -> None:
 
 
 def _discard_output() -> None:
-    import os
-
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -171,7 +171,11 @@ def _catalogue() -> dict[str, dict[str, str]]:
 
 
 def _presets_file(system: str) -> Path:
-    return Path(__file__).parent / system / "presets.toml"
+    """Beside the recipe, which is found and not imported: listing systems needs nothing that recipes need."""
+    found = find_spec(SYSTEMS[system])
+    if found is None or found.origin is None:
+        raise HedgerowError(f"the recipe of {system} is missing; install hedgerow again")
+    return Path(found.origin).with_name("presets.toml")
 
 
 def _check_target(target: Path, parent: Pack | None) -> None:
