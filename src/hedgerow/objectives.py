@@ -106,8 +106,8 @@ def kl_on_logits(student: Tensor, teacher: Tensor, temperature: float = 1.0, kee
     """
     from torch.nn.functional import kl_div, log_softmax
 
-    wanted = log_softmax(_precise(teacher.detach()) / temperature, dim=-1)
-    given = log_softmax(_precise(student) / temperature, dim=-1)
+    wanted = log_softmax(_kept(teacher.detach(), keep) / temperature, dim=-1)
+    given = log_softmax(_kept(student, keep) / temperature, dim=-1)
     rows = kl_div(given, wanted, reduction="none", log_target=True).sum(-1)
     return _masked_mean(rows * temperature**2, keep)
 
@@ -117,7 +117,7 @@ def feature_mse(student: Tensor, teacher: Tensor, keep: Tensor | None = None) ->
 
     No gradient reaches the teacher.
     """
-    rows = (_precise(student) - _precise(teacher.detach())).square().mean(-1)
+    rows = (_kept(student, keep) - _kept(teacher.detach(), keep)).square().mean(-1)
     return _masked_mean(rows, keep)
 
 
@@ -149,8 +149,15 @@ def _precise(values: Tensor) -> Tensor:
     return values if values.dtype == torch.float64 else values.float()
 
 
+def _kept(values: Tensor, keep: Tensor | None) -> Tensor:
+    """``values`` [..., d] with rows of 0 where ``keep`` is false: NaN there would pass a later mask as a gradient."""
+    import torch
+
+    return _precise(values) if keep is None else torch.where(keep.bool()[..., None], _precise(values), 0.0)
+
+
 def _masked_mean(rows: Tensor, keep: Tensor | None) -> Loss:
-    """Mean of the rows where ``keep`` is true; what stands in the others has no effect, NaN included."""
+    """Mean of the rows where ``keep`` is true."""
     import torch
 
     if keep is None:

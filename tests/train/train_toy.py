@@ -2,7 +2,7 @@
 optimisers, clipping, schedules, validation, a moving average, batch normalisation, generators of its own.
 
 ``python train_toy.py ROOT OUT [--pause N]`` runs it in a process of its own: final weights go to OUT as safetensors;
-with ``--pause N`` it writes ROOT/paused inside the N-th call of the first objective and waits there until that file is gone.
+with ``--pause N`` it writes ROOT/paused inside the N-th call of the first objective and waits until that file is gone.
 """
 
 from __future__ import annotations
