@@ -151,7 +151,7 @@ def test_score_of_my_own_rows(run: Run, tmp_path: Path) -> None:
     run("build", "isic")
     (tmp_path / "my.csv").write_text("text,code\nrice x,RICE\noats y,RICE\n")
     said = run("use", "packs/isic", "--in", "my.csv", "--score")
-    assert said.code == 0 and "0.500 (0.250–1.000)" in said.out
+    assert said.code == 0 and "0.500 [0.250, 1.000]" in said.out
     line = run("use", "packs/isic", "--in", "my.csv", "--score", "--json").json
     assert line["metrics"]["accuracy"]["value"] == 0.5
     assert run("show", "packs/isic", "--json").json["scores"][0]["metric"] == "accuracy"

@@ -42,7 +42,7 @@ def test_show_says_all_that_is_known(run: Run, tmp_path: Path) -> None:
     add_score(pack, 0.571)
     said = run("show", pack)
     for words in ("isic tiny", "seed 3", "Not to be shared", "books (closed)", "older", "aaaaaaaaaaaa", "12.3 ms",
-                  "2 MB", "0.571 (0.521–0.621)", "MIT"):  # fmt: skip
+                  "2 MB", "0.571 [0.521, 0.621]", "MIT"):  # fmt: skip
         assert words in said.out, words
     what = run("show", pack, "--json").json
     assert what["digest"] == open_pack(pack).digest and what["shareable"] is False
@@ -131,7 +131,7 @@ def test_compare_in_a_table_and_as_json(run: Run, tmp_path: Path) -> None:
         add_cost(pack, p50)
         add_score(pack, accuracy)
     said = run("compare", fast, good)
-    assert said.code == 0 and "0.400 (0.350–0.450)" in said.out and "9 ms" in said.out
+    assert said.code == 0 and "0.400 [0.350, 0.450]" in said.out and "9 ms" in said.out
     found = run("compare", fast, good, "--json").json
     assert [p["name"] for p in found["groups"][0]["points"]] == ["fast", "good"]
     run("compare", fast, good, "--y", "accurasy").failed("accurasy", "did you mean 'accuracy'")

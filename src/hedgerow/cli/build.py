@@ -16,7 +16,6 @@ from hedgerow.cli.common import (
     complete_systems,
     emit,
     json_only,
-    number,
     say,
     table,
 )
@@ -96,6 +95,7 @@ def build(
 ) -> None:
     """Build a Pack. Stopped by Ctrl-C, the same command goes on where it was."""
     from hedgerow import systems as registry
+    from hedgerow.weighing.show import size
 
     with json_only(as_json) as done:
         pack = registry.build(
@@ -104,7 +104,7 @@ def build(
         if as_json:
             emit({"path": str(pack.path), "digest": pack.digest, "bytes": pack.bytes, "kind": pack.info.kind}, done)
         else:
-            print(f"{pack.path}: {pack.info.summary or pack.info.name} ({number(pack.bytes, 'B')})")
+            print(f"{pack.path}: {pack.info.summary or pack.info.name} ({size(pack.bytes)})")
             say(f"next: hedgerow show {pack.path}, hedgerow use {pack.path} …, hedgerow weigh {pack.path}")
 
 
@@ -116,14 +116,15 @@ def export(
     """Add another form of the same weights to a Pack; its digest and evidence stay as they are."""
     from hedgerow.kinds import kind
     from hedgerow.pack import open_pack
+    from hedgerow.weighing.show import size
 
     with json_only(as_json) as out:
         opened = open_pack(pack)
         which = kind(opened.info.kind)
         which.check(opened)
         grown = which.export(opened, to)
-        size = which.disk_bytes(grown, to)
+        held = which.disk_bytes(grown, to)
         if as_json:
-            emit({"path": str(grown.path), "form": to, "bytes": size, "forms": list(which.variants(grown))}, out)
+            emit({"path": str(grown.path), "form": to, "bytes": held, "forms": list(which.variants(grown))}, out)
         else:
-            print(f"{grown.path} now has the form '{to}' ({number(size, 'B')} on a device)")
+            print(f"{grown.path} now has the form '{to}' ({size(held)} on a device)")

@@ -8,11 +8,14 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from hedgerow.errors import HedgerowError
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 
 def complete_packs(incomplete: str) -> list[str]:
@@ -91,25 +94,29 @@ def transfer_bar() -> Iterator[Callable[[str, int, int], None]]:
         yield report
 
 
-def table(columns: Sequence[str], rows: Sequence[Mapping[str, Any] | Sequence[Any]], title: str = "") -> None:
-    """A table for people: as wide as the terminal, or never wrapped when it goes into a file or a pipe."""
+def table(columns: Sequence[str], rows: Sequence[Sequence[Any]], title: str = "") -> None:
+    """A table for people on stdout."""
+    from rich.table import Table
+
+    drawn = Table(*columns, title=title or None, title_justify="left")
+    for row in rows:
+        drawn.add_row(*("" if cell is None else str(cell) for cell in row))
+    draw(drawn)
+
+
+def draw(drawn: Table) -> None:
+    """Print a table: as wide as the terminal, or never wrapped when it goes into a file or a pipe."""
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
 
-    terminal = sys.stdout.isatty()
-    drawn = Table(*columns, title=title or None, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
-    for column in drawn.columns:
-        column.no_wrap = not terminal
-    for row in rows:
-        cells = [row.get(c) for c in columns] if isinstance(row, Mapping) else row
-        drawn.add_row(*(Text("" if c is None else str(c)) for c in cells))
-    if terminal:
-        Console(file=sys.stdout, highlight=False).print(drawn)
+    drawn.box, drawn.pad_edge = SIMPLE_HEAD, False
+    if sys.stdout.isatty():
+        Console(file=sys.stdout, highlight=False, markup=False, emoji=False).print(drawn)
         return
+    for column in drawn.columns:
+        column.no_wrap = True
     page = io.StringIO()
-    Console(file=page, width=10_000, highlight=False).print(drawn)
+    Console(file=page, width=10_000, highlight=False, markup=False, emoji=False).print(drawn)
     print("\n".join(line.rstrip() for line in page.getvalue().splitlines()))
 
 
@@ -143,24 +150,3 @@ def _as_type(text: str, default: Any, pair: str) -> Any:
 
 
 _TYPES = {int: "a whole number", float: "a number", bool: "true or false", list: "a JSON list", dict: "a JSON object"}
-
-
-def interval(score: Mapping[str, Any]) -> str:
-    """``0.571 (0.551–0.590)``."""
-    low, high = score.get("low"), score.get("high")
-    value = f"{score['value']:.3f}"
-    return value if low is None or high is None else f"{value} ({low:.3f}–{high:.3f})"
-
-
-def number(value: float | None, unit: str = "") -> str:
-    """Three significant digits for a person; '' for None."""
-    if value is None:
-        return ""
-    if unit == "B":
-        for suffix in ("B", "kB", "MB"):
-            if abs(value) < 1000:
-                return f"{value:.3g} {suffix}"
-            value /= 1000
-        return f"{value:.3g} GB"
-    text = f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
-    return f"{text} {unit}".rstrip()

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from hedgerow.cli.common import Json, emit, json_only, number, say, table, transfer_bar
+from hedgerow.cli.common import Json, emit, json_only, say, table, transfer_bar
 
 
 def _complete(incomplete: str) -> list[str]:
@@ -26,6 +26,7 @@ def data(
 ) -> None:
     """The data and base models that systems use: licence, size, and whether they are on this machine."""
     from hedgerow.data import fetch
+    from hedgerow.weighing.show import size
 
     with json_only(as_json) as out:
         if prune:
@@ -33,7 +34,7 @@ def data(
             if as_json:
                 emit(gone, out)
             else:
-                print(f"removed {len(gone['removed'])} from the cache, {number(gone['bytes'], 'B')}")
+                print(f"removed {len(gone['removed'])} from the cache, {size(gone['bytes'])}")
                 for name in gone["removed"]:
                     print(f"  {name}")
         elif source:
@@ -60,11 +61,13 @@ def _obtain(it: Any, offline: bool) -> Any:
 
 
 def _print(rows: list[dict[str, Any]]) -> None:
+    from hedgerow.weighing.show import size
+
     drawn = [
         (
             r["name"],
             f"{r['package']} {r['version']} ({r['client']})",
-            "yes" if r["cached"] else f"{number(r['download'], 'B')} to fetch",
+            "yes" if r["cached"] else f"{size(r['download'])} to fetch",
             r["licence"],
             "yes" if r["shareable"] else "no",
             ", ".join(r["used_by"]),

@@ -8,7 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
-from hedgerow.cli.common import Json, PackArgument, PackArguments, emit, interval, json_only, number, table
+from hedgerow.cli.common import Json, PackArgument, PackArguments, draw, emit, json_only, say, table
+from hedgerow.errors import HedgerowError
 
 
 def show(pack: PackArgument, as_json: Json = False) -> None:
@@ -27,18 +28,20 @@ def _print(what: dict[str, Any]) -> None:
     print(f"{what['name']}  ({what['kind']}, Pack {what['digest'][:12]})")
     if what["summary"]:
         print(what["summary"])
+    from hedgerow.weighing.show import size
+
     made = f"made by hedgerow {what['made_by']}" if what["made_by"] else ""
     recipe = f"{what['system']} {what['preset']}".strip()
     seed = "" if what["seed"] is None else f"seed {what['seed']}"
-    size = number(what["bytes"], "B") + (" without its trunk" if what["trunk"] else "")
-    print(" · ".join(part for part in (made, recipe, seed, size) if part))
+    held = size(what["bytes"]) + (" without its trunk" if what["trunk"] else "")
+    print(" · ".join(part for part in (made, recipe, seed, held) if part))
     print("May be shared." if what["shareable"] else "Not to be shared: " + what["why_not_shareable"] + ".")
     sections: tuple[tuple[str, str, Callable[[dict[str, Any]], Sequence[Any]], tuple[str, ...]], ...] = (
         ("parents", "Lineage", _parent, ("role", "made from", "digest", "licence")),
         ("data", "Data", _source, ("source", "version", "rows", "licence", "shareable", "attribution")),
         ("forms", "Forms", _form, ("form", "on a device", "runs here")),
         ("scores", "Scores", _score, ("form", "task", "split", "metric", "value (95 % interval)", "n")),
-        ("costs", "Costs", _cost, _COST),
+        ("costs", "Costs", _cost, ("form", "device", "phase", "size", "batch", "threads", "p50", "p95", "peak", "")),
     )
     for key, title, row, columns in sections:
         if what[key]:
@@ -47,9 +50,6 @@ def _print(what: dict[str, Any]) -> None:
         print("No scores yet: `hedgerow weigh --score` or `hedgerow use --in FILE --score` adds them.")
     if not what["costs"]:
         print("Not weighed yet: `hedgerow weigh` measures what it costs on this machine.")
-
-
-_COST = ("form", "device", "phase", "size", "batch", "threads", "p50", "p95", "peak memory", "how known")
 
 
 def _parent(p: dict[str, Any]) -> Sequence[Any]:
@@ -61,27 +61,23 @@ def _source(d: dict[str, Any]) -> Sequence[Any]:
 
 
 def _form(f: dict[str, Any]) -> Sequence[Any]:
-    return f["form"], number(f["bytes"], "B"), "no: " + f["runs_here"] if f["runs_here"] else "yes"
+    from hedgerow.weighing.show import size
+
+    return f["form"], size(f["bytes"]), "no: " + f["runs_here"] if f["runs_here"] else "yes"
 
 
 def _score(s: dict[str, Any]) -> Sequence[Any]:
+    from hedgerow.weighing.show import interval
+
     return s["form"], s["task"], s["split"], s["metric"], interval(s), s["n"]
 
 
 def _cost(c: dict[str, Any]) -> Sequence[Any]:
-    how = c["source"] + (", noisy" if c["noisy"] else "")
-    times = number(c["p50_ms"], "ms"), number(c["p95_ms"], "ms")
-    return (
-        c["form"],
-        c["device"],
-        c["phase"],
-        c["size"],
-        c["batch"],
-        c["threads"],
-        *times,
-        number(c["peak_bytes"], "B"),
-        how,
-    )
+    from hedgerow.weighing.show import milliseconds, size
+
+    where = c["form"], c["device"], c["phase"], c["size"], "" if c["phase"] == "load" else c["batch"], c["threads"]
+    words = [word for word, on in (("noisy", c["noisy"]), ("assumed", c["source"] == "assumed")) if on]
+    return *where, milliseconds(c["p50_ms"]), milliseconds(c["p95_ms"]), size(c["peak_bytes"]), ", ".join(words)
 
 
 def compare(
@@ -90,7 +86,7 @@ def compare(
     y: Annotated[str, typer.Option("--y", help="Upwards: a score such as accuracy, or a cost.")] = "accuracy",
     threads: Annotated[int, typer.Option(min=1, help="Costs measured with that many threads.")] = 1,
     device: Annotated[str | None, typer.Option(metavar="FINGERPRINT", help="Costs of that device.")] = None,
-    plot: Annotated[Path | None, typer.Option(metavar="FILE", help="Also draw it, as .svg or .png.")] = None,
+    plot: Annotated[Path | None, typer.Option(metavar="FILE.svg", help="Also draw it.")] = None,
     as_json: Json = False,
 ) -> None:
     """Packs beside one another, read from their evidence: every form a point, and which no other beats in both.
@@ -98,44 +94,38 @@ def compare(
     Scores of different Tasks or splits, and costs of different devices, are never put on one axis.
     """
     from hedgerow.weighing import compare as side_by_side
+    from hedgerow.weighing.show import compare_tables
 
     with json_only(as_json) as out:
         found = side_by_side(packs, x, y, threads, device)
         if plot is not None:
-            from hedgerow.report.plots import draw_compare
-
-            draw_compare(found, plot)
+            _plot(found, plot)
         if as_json:
             emit(found, out)
-        else:
-            _print_points(found)
+            return
+        for drawn in compare_tables(found):
+            draw(drawn)
+        for left in found["left_out"]:
+            print(f"left out: {left['name']} ({left['variant']}): {left['why']}")
+        if found["note"]:
+            print(found["note"])
 
 
-def _print_points(found: dict[str, Any]) -> None:
+def _plot(found: dict[str, Any], path: Path) -> None:
+    """One picture a group: ``path``, and ``path`` with -2, -3 … for further Tasks."""
+    from importlib.util import find_spec
+
+    from hedgerow import files
+    from hedgerow.report.plots import tradeoff
+
     x, y = found["x"]["name"], found["y"]["name"]
-    for group in found["groups"]:
-        task = group["task"]
-        where = f"{task['name']}, split {task['split']} ({task['n']})" if task else "no Task"
-        rows = [
-            (
-                p["name"],
-                p["variant"],
-                _axis(p, "x", x),
-                _axis(p, "y", y),
-                "yes" if p["front"] else "",
-                "; ".join([*(f"assumed: {a}" for a in p["assumed"]), *(["noisy"] if p["noisy"] else [])]),
-            )
-            for p in group["points"]
-        ]
-        table(("pack", "form", x, y, "not beaten", ""), rows, where)
-    for left in found["left_out"]:
-        print(f"left out: {left['name']} ({left['variant']}): {left['why']}")
-    if found["note"]:
-        print(found["note"])
-
-
-def _axis(point: dict[str, Any], axis: str, name: str) -> str:
-    if point.get(f"{axis}_low") is not None:
-        return interval({"value": point[axis], "low": point[f"{axis}_low"], "high": point[f"{axis}_high"]})
-    unit = {"ms": "ms", "bytes": "B", "j": "J"}.get(name.rsplit("_", 1)[-1], "")
-    return number(point[axis], unit)
+    if path.suffix != ".svg":
+        raise HedgerowError(f"--plot {path}: pictures are drawn as .svg")
+    if not x.endswith("_ms") or found["y"]["lower_is_better"]:
+        raise HedgerowError(f"a picture shows milliseconds to the right and a score upwards, not {x} and {y}")
+    if find_spec("matplotlib") is None:
+        raise HedgerowError("drawing needs the larger installation: pip install 'hedgerow[build]'")
+    for number, group in enumerate(found["groups"], start=1):
+        target = path if number == 1 else path.with_stem(f"{path.stem}-{number}")
+        files.write_text(target, tradeoff(group, x, y, "wide"))
+        say(f"drawn: {target}")

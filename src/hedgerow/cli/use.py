@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import click
 import typer
 
-from hedgerow.cli.common import Json, PackArgument, Sets, emit, interval, json_only, say, settings, table
+from hedgerow.cli.common import Json, PackArgument, Sets, emit, json_only, say, settings, table
 from hedgerow.errors import HedgerowError
 
 if TYPE_CHECKING:
@@ -126,6 +126,8 @@ def _score(model: Model, source: Path, as_json: bool, stdout: Any) -> None:
     if as_json:
         emit(line, stdout)
         return
+    from hedgerow.weighing.show import interval
+
     rows = [(name, interval(m), m.get("n", "")) for name, m in line["metrics"].items()]
     table(("metric", "value (95 % interval)", "n"), rows, f"{pack.info.name} ({line['variant']}) on {source}")
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hedgerow.cli.common import Json, PackArguments, emit, json_only, number, say, table
+from hedgerow.cli.common import Json, PackArguments, draw, emit, json_only, say
 
 if TYPE_CHECKING:
     from hedgerow.cost import Cost
@@ -32,6 +32,7 @@ def weigh(
     """
     from hedgerow import weighing
     from hedgerow.pack import open_pack
+    from hedgerow.weighing.show import costs_table, scores_table
 
     with json_only(as_json) as out:
         opened = [open_pack(p) for p in packs]  # all of them before the first is weighed
@@ -44,7 +45,10 @@ def weigh(
             for row in rows:
                 emit(row.model_dump(mode="json"), out)
         else:
-            _print(opened, rows)
+            draw(costs_table(rows, {pack.digest: pack.info.name for pack in opened}))
+            lines = [line for pack in opened for line in pack.scores if score]
+            if lines:
+                draw(scores_table(lines, {pack.digest: pack.info.name for pack in opened}))
 
 
 def _task(pack: Pack) -> Any:
@@ -60,31 +64,6 @@ def _task(pack: Pack) -> Any:
     except HedgerowError as e:
         say(f"{pack.path} is weighed, not scored: {e}")
         return None
-
-
-def _print(packs: list[Pack], rows: list[Cost]) -> None:
-    names = {pack.digest: pack.info.name for pack in packs}
-    columns = ("pack", "form", "phase", "size", "batch", "p50", "p95", "units/s", "peak memory", "FLOPs", "energy", "")
-    drawn = [
-        (
-            names[c.pack],
-            c.variant,
-            c.phase,
-            " ".join(f"{v} {k}" for k, v in c.size.items()),
-            c.batch,
-            number(c.p50_ms, "ms"),
-            number(c.p95_ms, "ms"),
-            "" if c.phase == "load" or not c.p50_ms else f"{number(c.units / c.p50_ms * 1e3)} {c.unit}",
-            number(c.peak_bytes, "B"),
-            number(c.flops),
-            number(c.energy_j, "J"),
-            "noisy" if c.noisy else "",
-        )
-        for c in rows
-    ]
-    threads = rows[0].threads if rows else 1
-    title = f"{rows[0].device.cpu}, {threads} thread{'s' if threads > 1 else ''}" if rows else ""
-    table(columns, drawn, title)
 
 
 def _progress(quiet: bool) -> Any:
