@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import gzip
+import lzma
 import shutil
 import subprocess
 import tarfile
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
@@ -14,6 +17,17 @@ from typing import IO
 from hedgerow.errors import HedgerowError
 
 ARCHIVES = (".whl", ".tgz", ".tar.gz", ".deb")
+
+_BROKEN = (
+    zipfile.BadZipFile,
+    tarfile.TarError,
+    gzip.BadGzipFile,
+    zlib.error,
+    lzma.LZMAError,
+    EOFError,
+    ValueError,
+    RuntimeError,  # an encrypted member
+)
 
 Member = tuple[str, int, Callable[[], IO[bytes]]]  # path inside the archive, bytes, how to read it
 
@@ -68,12 +82,12 @@ def _members(archive: Path) -> Iterator[Iterator[Member]]:
             with zipfile.ZipFile(archive) as z:
                 yield _of_zip(z)
         elif archive.name.endswith(".deb"):
-            with _data_of_deb(archive) as stream, tarfile.open(fileobj=stream, mode="r|") as t:
+            with _data_of_deb(archive) as stream, tarfile.open(fileobj=stream, mode="r|*") as t:
                 yield _of_tar(t)
         else:
             with tarfile.open(archive, mode="r:gz") as t:
                 yield _of_tar(t)
-    except (zipfile.BadZipFile, tarfile.TarError, EOFError, NotImplementedError) as e:
+    except _BROKEN as e:
         raise HedgerowError(f"{archive.name} is not a whole package: {e}") from e
 
 
@@ -99,11 +113,17 @@ def _of_tar(t: tarfile.TarFile) -> Iterator[Member]:
 
 @contextmanager
 def _data_of_deb(archive: Path) -> Iterator[IO[bytes]]:
-    """The tar stream of a Debian package's files; dpkg-deb knows every compression that one may have."""
+    """The tar of a Debian package's files: the member ``data.tar.*`` of an ``ar`` archive.
+
+    Its Zstandard form, which Python 3.11 does not read, is left to dpkg-deb.
+    """
+    with open(archive, "rb") as f:
+        name = _seek_data(f, archive)
+        if not name.endswith(".zst"):
+            yield f
+            return
     if shutil.which("dpkg-deb") is None:
-        raise HedgerowError(
-            f"{archive.name} is a Debian package, and dpkg-deb, which reads them, is not installed here"
-        )
+        raise HedgerowError(f"{archive.name} is packed with Zstandard, and dpkg-deb, which reads it, is not installed")
     command = ["dpkg-deb", "--fsys-tarfile", str(archive.resolve())]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as child:
         assert child.stdout is not None
@@ -111,3 +131,15 @@ def _data_of_deb(archive: Path) -> Iterator[IO[bytes]]:
             yield child.stdout
         finally:
             child.kill()
+
+
+def _seek_data(f: IO[bytes], archive: Path) -> str:
+    """Name of the member ``data.tar.*``, with ``f`` left at its first byte."""
+    if f.read(8) == b"!<arch>\n":
+        while len(header := f.read(60)) == 60 and header[58:] == b"`\n":
+            name = header[:16].decode("ascii", "replace").strip().rstrip("/")
+            if name.startswith("data.tar"):
+                return name
+            size = int(header[48:58])
+            f.seek(size + size % 2, 1)
+    raise HedgerowError(f"{archive.name} is not a whole package: it has no data part")

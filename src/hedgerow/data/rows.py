@@ -199,22 +199,37 @@ _UNCLOSED = "a quote is opened here and never closed"
 
 def _rows_after(path: Path, done: int, names: Sequence[str], delimiter: str) -> Iterator[Row]:
     """Rows that start after physical line ``done``; the last one may be marked as never closed."""
+    first: list[str] = []  # the physical line where the row starts, for what can be saved of a broken row
+
+    def lines(f: TextIO) -> Iterator[str]:
+        for line in islice(f, done, None):
+            if not first:
+                first.append(line)
+            yield line
+
     with _open(path) as f:
-        lines = islice(f, done, None)
-        reader = csv.reader(lines, delimiter=delimiter, strict=True)
+        reader = csv.reader(lines(f), delimiter=delimiter, strict=True)
         while True:
             line = done + reader.line_num + 1
+            first.clear()
             try:
                 cells = next(reader)
             except StopIteration:
                 return
             except csv.Error as e:
+                values = _salvage(first[0] if first else "", names, delimiter)
                 if "unexpected end of data" in str(e):
-                    yield Row(line, {}, _UNCLOSED)
+                    yield Row(line, values, _UNCLOSED)
                     return
-                yield Row(line, {}, f"not readable as CSV: {e}")
+                yield Row(line, values, f"not readable as CSV: {e}")
                 continue
             yield _row(line, cells, names)
+
+
+def _salvage(line: str, names: Sequence[str], delimiter: str) -> dict[str, str]:
+    """Cells of one physical line with quotes taken as plain characters, so that a broken row can be recognised."""
+    cells = line.rstrip("\r\n").replace("\0", "").split(delimiter)
+    return dict.fromkeys(names, "") | dict(zip(names, cells))
 
 
 def _row(line: int, cells: Sequence[str], names: Sequence[str]) -> Row:
