@@ -8,7 +8,7 @@ an order that hung on Python's hash seed, and nothing failed). A broken run lose
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -16,8 +16,13 @@ from typing import Any
 import numpy as np
 
 from hedgerow import files
+from hedgerow.data import fetch
+from hedgerow.errors import HedgerowError
+from hedgerow.kinds import kind
 from hedgerow.kinds import open as open_model
-from hedgerow.pack import Pack, read_arrays, write_arrays
+from hedgerow.kinds.text_features import normalise
+from hedgerow.pack import Info, Pack, Source, keep_trunk, open_pack, read_arrays, trunk_cache, write_arrays
+from hedgerow.runtimes import runnable
 
 SHARD = 2048  # texts in one file: about 3 MB of MiniLM vectors, under a minute of SmolLM2
 
@@ -69,24 +74,45 @@ def compute(folder: Path, texts: Sequence[str], encode: Encode, progress: Progre
     return stacked[[have[t] for t in texts]]
 
 
-def of_pack(
-    trunk: Pack, texts: Sequence[str], *, form: str = "torch", bf16: bool = False, threads: int = 1,
-    progress: Progress | None = None,
-) -> np.ndarray:  # fmt: skip
-    """Cached vectors [n, d] of ``texts`` by a trunk Pack; ``bf16`` runs torch under autocast (3 times as fast here).
+class Frozen:
+    """``frozen(trunk, texts) -> float32 [n, d]``: cached vectors of frozen trunks, by name; the texts are normalised.
 
-    The precision is part of the cache's key, since vectors of two precisions differ in the third digit.
+    ``bf16`` names the trunks that run under autocast, three times as fast here. The precision is part of the cache's
+    key, since vectors of two precisions differ in the third digit.
     """
-    folder = shard_folder(trunk.digest, form + ("-bf16" if bf16 else ""))
-    engine: list[Any] = []  # loaded when the first text is missing, not before
 
-    def encode(chunk: list[str]) -> np.ndarray:
-        if not engine:
-            engine.append(open_model(trunk, variant=form, threads=threads).engine)
-        with _autocast(bf16):
-            return np.asarray(engine[0].encode(chunk), np.float32)
+    def __init__(
+        self,
+        trunks: Mapping[str, Pack],
+        *,
+        bf16: Collection[str] = (),
+        threads: int = 1,
+        progress: Progress | None = None,
+    ) -> None:
+        self.trunks, self._bf16, self._threads, self._progress = dict(trunks), bf16, threads, progress
+        self._known: dict[str, dict[str, np.ndarray]] = {}
 
-    return compute(folder, texts, encode, progress)
+    def __call__(self, trunk: str, texts: Sequence[str]) -> np.ndarray:
+        """Vectors of some texts by one of the trunks."""
+        asked = [normalise(t) for t in texts]
+        known = self._known.setdefault(trunk, {})
+        missing = sorted({t for t in asked if t not in known})
+        if missing:
+            known |= dict(zip(missing, self._compute(trunk, missing)))
+        return np.stack([known[t] for t in asked]) if asked else np.zeros((0, 1), np.float32)
+
+    def _compute(self, trunk: str, texts: Sequence[str]) -> np.ndarray:
+        pack, low = self.trunks[trunk], trunk in self._bf16
+        form = next(f for f in kind(pack.info.kind).variants(pack) if runnable(f) is None)
+        engine: list[Any] = []  # loaded when the first text is missing from the cache, not before
+
+        def encode(chunk: list[str]) -> np.ndarray:
+            if not engine:
+                engine.append(open_model(pack, variant=form, threads=self._threads).engine)
+            with _autocast(low):
+                return np.asarray(engine[0].encode(chunk), np.float32)
+
+        return compute(shard_folder(pack.digest, form + ("-bf16" if low else "")), texts, encode, self._progress)
 
 
 def _autocast(on: bool) -> Any:
@@ -97,7 +123,71 @@ def _autocast(on: bool) -> Any:
     return torch.autocast("cpu", torch.bfloat16)
 
 
-def unit(vectors: np.ndarray) -> np.ndarray:
-    """Rows of length one [n, d], so that a product is a cosine; a zero row stays zero."""
-    length = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return np.asarray(vectors / np.maximum(length, 1e-12), np.float32)
+def trunk(name: str, *, offline: bool = False) -> Pack:
+    """The trunk Pack of a source ('minilm', 'smollm2', 'fuse') or of a local Hugging Face folder, made once and cached.
+
+    A folder may hold an encoder or a decoder language model (a GPT-2, say); which of both, its config.json says.
+    """
+    folder = Path(name)
+    own = (folder / "config.json").is_file()
+    path = folder if own else fetch.obtain(name, offline=offline)
+    version = _folder_digest(folder) if own else fetch.source(name).sha256
+    note = files.cache_dir() / "trunks" / f"{folder.name if own else name}-{version[:12]}.json"
+    if note.is_file():
+        kept = trunk_cache(files.read_json(note)["digest"])
+        if kept.is_dir():
+            return open_pack(kept, verify=False)
+    with files.new_folder(files.cache_dir() / "trunks" / f".making-{version[:12]}", replace=True) as temporary:
+        made = _make(path, temporary / "pack", _own_info(folder) if own else _info(name))
+        kept = keep_trunk(made)
+    files.write_json(note, {"digest": kept.name})
+    return open_pack(kept, verify=False)
+
+
+def _make(path: Path, target: Path, info: Info) -> Pack:
+    from hedgerow.kinds import decoder_lm, encoder, transformer
+
+    if path.suffix == ".gguf":
+        return decoder_lm.from_gguf(path, target, info)
+    if (path / "sp.model").is_file():
+        return encoder.from_use(path, target, info)
+    if files.read_json(path / "config.json").get("model_type") in transformer.ENCODERS:
+        return encoder.from_folder(path, target, info)
+    return decoder_lm.from_folder(path, target, info)
+
+
+def _info(name: str) -> Info:
+    source = fetch.source(name)
+    data = Source(
+        name=name, version=source.version, licence=source.licence, attribution=source.attribution,
+        sha256=source.sha256, shareable=source.shareable,
+    )  # fmt: skip
+    return Info(name=name, kind="encoder", summary=source.note, data=(data,), shareable=source.shareable)
+
+
+def _own_info(folder: Path) -> Info:
+    data = Source(name=folder.name, licence="yours to say", shareable=False)
+    return Info(name=folder.name, kind="encoder", summary="a local model", data=(data,), shareable=False)
+
+
+def _folder_digest(folder: Path) -> str:
+    weights = sorted(folder.glob("*.safetensors"))
+    if not weights:
+        raise HedgerowError(
+            f"{folder} holds no .safetensors file; convert its weights first (pickled ones are not read)"
+        )
+    return files.digest([files.sha256(p) for p in (folder / "config.json", *weights)])
+
+
+def remembered(encoders: Mapping[str, Encode]) -> Callable[[str, Sequence[str]], np.ndarray]:
+    """``(trunk, texts) -> vectors`` by encoders in memory, each text once: for a trunk that was just trained."""
+    known: dict[str, dict[str, np.ndarray]] = {name: {} for name in encoders}
+
+    def vectors(trunk: str, texts: Sequence[str]) -> np.ndarray:
+        asked, have = [normalise(t) for t in texts], known[trunk]
+        missing = sorted({t for t in asked if t not in have}, key=lambda t: (len(t), t))
+        if missing:
+            have.update(zip(missing, encoders[trunk](missing)))
+        return np.stack([have[t] for t in asked])
+
+    return vectors
