@@ -1,8 +1,9 @@
 """The processes that train together: usually one; several when ``torchrun --nproc_per_node N`` started them.
 
-The gradients of a step are summed over the processes in one message together with the counts that they are means over,
-and divided by the total count: N processes equal one exactly, also where their shares of a batch are uneven. (A data-
-parallel wrapper averages processes as equals, which is wrong for the last batch of an epoch and for tokens.)
+The gradients of a step are sums, and so are the counts that they are means over. Both are summed over the processes,
+then the gradients are divided by the total count: N processes equal one up to rounding, also where their shares of a
+batch are uneven. (A data-parallel wrapper averages processes as equals, which is wrong for the last batch of an epoch
+and for tokens.)
 """
 
 from __future__ import annotations
@@ -91,7 +92,7 @@ def crew(device: str) -> Crew:
 
 
 def sum_gradients(crew: Crew, parameters: Sequence[Parameter], numbers: Sequence[float]) -> list[float]:
-    """Sum gradients (in place) and ``numbers`` over the processes, in one message; returns the summed numbers.
+    """Sum gradients (in place, as one message) and ``numbers`` over the processes; returns the summed numbers.
 
     A parameter that no process has a gradient for keeps none, as in one process, so its optimiser leaves it alone.
     """
@@ -100,11 +101,10 @@ def sum_gradients(crew: Crew, parameters: Sequence[Parameter], numbers: Sequence
     if crew.size == 1:
         return list(numbers)
     head = [*numbers, *(float(p.grad is not None) for p in parameters)]
+    summed: list[float] = crew.sum(torch.tensor(head, dtype=torch.float64, device=parameters[0].device)).tolist()
     gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
-    message = torch.cat([torch.tensor(head, device=gradients[0].device), *(g.flatten() for g in gradients)])
-    total = crew.sum(message)
-    summed = total[: len(head)].tolist()
-    parts = torch.split(total[len(head) :], [g.numel() for g in gradients])
+    total = crew.sum(torch.cat([gradient.flatten() for gradient in gradients]))
+    parts = torch.split(total, [gradient.numel() for gradient in gradients])
     for parameter, part, owners in zip(parameters, parts, summed[len(numbers) :], strict=True):
         parameter.grad = part.view_as(parameter).to(parameter.dtype) if owners else None
     return summed[: len(numbers)]

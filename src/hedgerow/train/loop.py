@@ -89,15 +89,16 @@ class _Loop:
             group["lr"] = group["base_lr"] * phase.schedule(local, phase.steps * self.plan.rounds)
         optimiser.zero_grad(set_to_none=True)
         sums = self._agree(phase, parameters, self._accumulate(phase, local, parameters))
-        count = sums.pop("count") or 1.0  # a step whose selection was empty moves nothing
-        row = {name: value / count for name, value in sums.items()}
+        count = sums.pop("count")
+        row = {name: value / (count or 1.0) for name, value in sums.items()}
         for parameter in parameters:
             if parameter.grad is not None:
-                parameter.grad /= count
+                parameter.grad /= count or 1.0
         if phase.clip is not None:
             row["gradient_norm"] = float(clip_grad_norm_(parameters, phase.clip))
         self._check_finite(phase, row)
-        optimiser.step()
+        if count:  # a step whose selection was empty moves nothing, not even by weight decay or momentum
+            optimiser.step()
         return {**row, "lr": optimiser.param_groups[0]["lr"]}
 
     def _accumulate(self, phase: Phase, local: int, parameters: list[Parameter]) -> dict[str, Tensor]:
