@@ -17,7 +17,7 @@ help:  ## this list
 
 $(STAMP): $(ROOT)/pyproject.toml $(ROOT)/constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "hedgerow: needs Python 3.11 or newer, $(PYTHON) is %d.%d; try PYTHON=python3.11 make …" % sys.version_info[:2])'
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV)
 	@echo "installing hedgerow[build,dev] into $(VENV) (1.8 GB, a minute or two; only when pyproject.toml or constraints.txt changed)"
 	@cd $(ROOT) && $(BIN)/python -m pip install -q --disable-pip-version-check -e ".[build,dev]" -c constraints.txt
 	@touch $@
@@ -39,7 +39,7 @@ test-services: $(STAMP)  ## browser, several processes, clean installations: one
 	@cd $(ROOT) && $(ONE_THREAD) HEDGEROW_NO_SKIP=1 $(BIN)/python -m pytest -q -n 0 -m service
 
 results: $(STAMP)  ## draw every table in README and docs again from results/
-	@cd $(ROOT) && $(BIN)/python -m hedgerow.report.tables
+	@cd $(ROOT) && $(BIN)/python -m hedgerow.report.tables && $(BIN)/python -m hedgerow.cli.readme
 
 clean:  ## remove what make made, but not your runs and Packs
 	rm -rf $(VENV) $(ROOT)/.pytest_cache $(ROOT)/.mypy_cache $(ROOT)/.ruff_cache $(ROOT)/.hypothesis
