@@ -20,6 +20,7 @@ from hedgerow.kinds.arrays import headers
 from hedgerow.kinds.base import Unit
 from hedgerow.kinds.decoder_engine import Body, Decoder, TorchDecoder, onnx_decoder
 from hedgerow.kinds.onnx_export import FILE, FORMS, add_form, export_graph
+from hedgerow.kinds.text_sample import sample_text
 from hedgerow.pack import Info, Pack, create, open_pack, write_arrays
 from hedgerow.runtimes import runnable
 from hedgerow.schema import Record, check
@@ -44,7 +45,7 @@ class DecoderKind:
     unit = Unit(
         name="token",
         sizes=({"prompt": 16, "new": 8}, {"prompt": 64, "new": 16}, {"prompt": 256, "new": 32}),
-        make=lambda size, seed: texts.sample_text(size["prompt"], seed),
+        make=lambda size, seed: sample_text(size["prompt"], seed),
         bytes_in=lambda size: 5 * size["prompt"],
         bytes_out=lambda size: 5 * size["new"],
     )
@@ -124,7 +125,7 @@ class DecoderKind:
             from hedgerow.nets.pooled import Pooled
 
             inputs = {name: torch.ones(2, 8, dtype=torch.int64) for name in ("input_ids", "attention_mask")}
-            free = {name: {0: "batch", 1: "tokens"} for name in inputs}
+            free = {name: {0: ("batch", 1), 1: ("tokens", 1)} for name in inputs}
             net = _net(pack, attention="eager").base_model
             net.config.use_cache = False
             export_graph(Pooled(net, "mean", normalise=False), inputs, free, path)

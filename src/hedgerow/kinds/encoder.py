@@ -17,6 +17,7 @@ from hedgerow.kinds import ngram_cnn, texts, transformer
 from hedgerow.kinds.arrays import answers_finite, headers, need, need_finite
 from hedgerow.kinds.base import Flops, Phase, Size, Unit
 from hedgerow.kinds.onnx_export import FILE, FORMS, add_form, export_graph
+from hedgerow.kinds.text_sample import sample_text
 from hedgerow.kinds.transformer_flops import flops
 from hedgerow.pack import Info, Pack, create, open_pack, write_arrays
 from hedgerow.runtimes import runnable
@@ -84,7 +85,7 @@ class Encoder:
 
     def flops(self, phase: str, size: Size, batch: int) -> Flops | None:
         """By formula for a batch of sample texts of that size, each padded to the longest."""
-        tokens = max(len(t) for t in self.tokens([texts.sample_text(size["words"], seed) for seed in range(batch)]))
+        tokens = max(len(t) for t in self.tokens([sample_text(size["words"], seed) for seed in range(batch)]))
         if self.model.net == "ngram-cnn":
             return Flops(batch * ngram_cnn.operations(tokens), "formula: matrix products of each text at that length")
         if self._sizes is None:
@@ -165,7 +166,7 @@ class EncoderKind:
     unit = Unit(
         name="text",
         sizes=({"words": 4}, {"words": 12}, {"words": 48}),
-        make=lambda size, seed: texts.sample_text(size["words"], seed),
+        make=lambda size, seed: sample_text(size["words"], seed),
         bytes_in=lambda size: 7 * size["words"],
         bytes_out=lambda size: 4 * 384,  # float32 of the usual width
     )
@@ -272,7 +273,7 @@ class EncoderKind:
 
             net = _torch_net(pack, model, attention="eager")
             inputs = {name: torch.ones(2, 8, dtype=torch.int64) for name in _INPUTS}
-            free = {name: {0: "batch", 1: "tokens"} for name in _INPUTS}
+            free = {name: {0: ("batch", 1), 1: ("tokens", 1)} for name in _INPUTS}
             export_graph(net, inputs, free, path)
 
         def answers(path: Path | None) -> np.ndarray:

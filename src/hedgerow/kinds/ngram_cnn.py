@@ -10,14 +10,15 @@ Per token t with vector e_t (512), for each n-gram order n in 2, 3, 5::
     h = x + relu(window_n(x) A_n + a)         window: the n tokens around t, zeros beyond the text
     c = h + relu(window_n(h) B_n + b)
 
-then m = (sum_t norm([e, c_2, c_3, c_5]_t) W + w) / sqrt(T), and the text's vector is tanh(y1 P3 + relu(y1 D2) D3), scaled
-to length 1, with y1 = relu(m P1 + relu(m D0) D1).
+then m = (sum_t norm([e, c_2, c_3, c_5]_t) W + w) / sqrt(T), y = relu(m P1 + relu(m D0) D1), and the text's vector is
+tanh(y P3 + relu(y D2) D3), scaled to length 1.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -114,7 +115,7 @@ def _windows(starts: Array, lengths: Array) -> Array:
 def _norm(x: Array, gain: Array, bias: Array, eps: float) -> Array:
     x = x - x.mean(axis=-1, keepdims=True)
     spread: Array = x / np.sqrt(np.mean(x * x, axis=-1, keepdims=True) + eps)
-    return spread * gain + bias
+    return np.asarray(spread * gain + bias)
 
 
 def _dense(a: Mapping[str, Array], mean: Array, eps: float) -> Array:
@@ -144,8 +145,9 @@ def read_folder(folder: Path) -> tuple[dict[str, Array], str]:
 def _tokenizer(file: Path) -> str:
     """A SentencePiece unigram model as tokenizer.json: the same pieces, scores and character map."""
     from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, processors
-    from transformers.utils import sentencepiece_model_pb2_new as protocol
+    from transformers.utils import sentencepiece_model_pb2_new
 
+    protocol: Any = sentencepiece_model_pb2_new  # classes that protobuf makes at run time
     model = protocol.ModelProto()
     try:
         model.ParseFromString(file.read_bytes())

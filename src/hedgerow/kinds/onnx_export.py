@@ -17,22 +17,28 @@ from hedgerow.runtimes.onnx_guard import check_graph
 
 FORMS = ("onnx", "onnx-int8")
 FILE = "model.onnx"
+_QUANTISED = ("MatMul",)
 _MOST = 1_900_000_000  # bytes; a protocol buffer ends at 2 GiB, and a Pack keeps its tensors inside the graph
 
 
-def export_graph(module: Any, inputs: Mapping[str, Any], free: Mapping[str, Mapping[int, str]], path: Path) -> None:
+def export_graph(
+    module: Any, inputs: Mapping[str, Any], free: Mapping[str, Mapping[int, tuple[str, int]]], path: Path
+) -> None:
     """Write ``module`` as one self-contained ONNX file.
 
-    ``inputs``: name -> example tensor, in the order of ``forward``. ``free``: name -> {axis: symbol} for axes whose
-    length may differ from call to call; the other axes are fixed.
+    ``inputs``: name -> example tensor, in the order of ``forward``. ``free``: name -> {axis: (symbol, step)} for
+    axes whose length may be any multiple of ``step``, equal where the symbol is equal; the other axes are fixed.
     """
     import torch
 
     size = sum(t.numel() * t.element_size() for t in module.parameters())
     if size > _MOST:
         raise HedgerowError(f"these weights take {size:,} bytes; an ONNX file inside a Pack holds at most {_MOST:,}")
-    symbols = {name: torch.export.Dim(name) for axes in free.values() for name in axes.values()}
-    shapes = tuple({axis: symbols[s] for axis, s in free.get(name, {}).items()} for name in inputs)
+    symbols = {name: torch.export.Dim(name) for axes in free.values() for name, _ in axes.values()}
+    shapes = tuple(
+        {axis: symbols[s] if step == 1 else step * symbols[s] for axis, (s, step) in free.get(name, {}).items()}
+        for name in inputs
+    )
     with torch.no_grad(), warnings.catch_warnings(), _silent("torch.onnx"):
         warnings.simplefilter("ignore")  # the exporter's notes on its own internals
         torch.onnx.export(
@@ -47,16 +53,29 @@ def export_graph(module: Any, inputs: Mapping[str, Any], free: Mapping[str, Mapp
             optimize=True,
             verbose=False,
         )
+    _without_traces(path)
     check_graph(path)
 
 
-def quantise(source: Path, target: Path, operators: Sequence[str] = ("MatMul",)) -> None:
-    """Dynamic int8 weights of the named operators, one scale a channel (one scale a matrix gave cosines of 0.88)."""
+def _without_traces(path: Path) -> None:
+    """Take out what the exporter notes of this machine: stack traces, with the paths of its files."""
+    import onnx
+
+    model = onnx.load(path)
+    graphs: list[Any] = [model, model.graph, *model.graph.node, *model.graph.value_info, *model.graph.initializer]
+    for part in graphs:
+        part.ClearField("metadata_props")
+        part.ClearField("doc_string")
+    onnx.save(model, path)
+
+
+def quantise(source: Path, target: Path) -> None:
+    """Dynamic int8 weights of the matrix products, one scale a channel (one scale a matrix gave cosines of 0.88)."""
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
     with _silent(None):  # it advises a pre-processing step that changes nothing for these graphs
         quantize_dynamic(
-            source, target, per_channel=True, op_types_to_quantize=list(operators), weight_type=QuantType.QInt8
+            source, target, per_channel=True, op_types_to_quantize=list(_QUANTISED), weight_type=QuantType.QInt8
         )
 
 
@@ -77,15 +96,15 @@ def add_form(
     to: str,
     graph: Callable[[Path], None],
     answers: Callable[[Path | None], np.ndarray],
-    operators: Sequence[str] = ("MatMul",),
+    forms: Sequence[str] = FORMS,
 ) -> Pack:
     """Add ``onnx`` or ``onnx-int8`` to a Pack and note in it how far its answers lie from those of the base form.
 
     ``graph(path)`` writes the float graph; ``answers(path)`` asks a graph (None: the base form) a fixed small batch
     and gives [n, d] numbers. Raises HedgerowError for another form, or when [build] is not installed.
     """
-    if to not in FORMS:
-        raise HedgerowError(f"{pack.info.kind} cannot be exported to '{to}'{did_you_mean(to, FORMS)}")
+    if to not in forms:
+        raise HedgerowError(f"{pack.info.kind} cannot be exported to '{to}'{did_you_mean(to, forms)}")
     try:
         import onnx
         import onnxruntime
@@ -96,7 +115,7 @@ def add_form(
     info = VariantInfo(
         runtime="onnx",
         of=pack.digest,
-        quantisation="int8, dynamic, per channel: " + ", ".join(operators) if to == "onnx-int8" else "",
+        quantisation="int8, dynamic, per channel: " + ", ".join(_QUANTISED) if to == "onnx-int8" else "",
         made_with=versions,
     )
 
@@ -108,7 +127,7 @@ def add_form(
             have = pack.variant_folder("onnx") / FILE if "onnx" in pack.variants else folder / "float.onnx"
             if "onnx" not in pack.variants:
                 graph(have)
-            quantise(have, target, operators)
+            quantise(have, target)
             (folder / "float.onnx").unlink(missing_ok=True)
         info.details.update(_distance(answers(None), answers(target)))
 

@@ -32,20 +32,6 @@ def good_text(text: Any) -> str:
     return text
 
 
-_TEXT = (
-    "growing of rice and other cereals in irrigated fields by small farms wholesale trade with machines for repair "
-    "building houses roads bridges public works selling clothing shoes bread milk market stall online services to "
-    "business support cleaning care school hospital transport freight by road rail water sea air storage"
-)
-_WORDS = tuple(_TEXT.split())
-
-
-def sample_text(words: int, seed: int) -> str:
-    """A text of that many everyday words; the same for the same seed."""
-    pick = np.random.default_rng([seed, words]).integers(0, len(_WORDS), words)
-    return " ".join(_WORDS[i] for i in pick)
-
-
 @dataclass(frozen=True)
 class Batch:
     """Token numbers of some texts, padded to the longest of them."""

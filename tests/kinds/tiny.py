@@ -1,0 +1,133 @@
+"""A tiny Pack of each kind with random weights, made in well under a second: the floor under the conformance test."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+from hedgerow.pack import Info, Pack, Source
+
+SOURCE = Source(name="random weights", licence="CC0-1.0")
+
+
+def info(name: str, kind: str, **more: object) -> Info:
+    return Info(name=name, kind=kind, summary="random weights, for tests", data=(SOURCE,), seed=0, **more)
+
+
+def tokenizer(*, encoder: bool) -> str:
+    """A byte-level tokenizer.json that reads any text: 256 bytes and four special tokens, one token a byte."""
+    from tokenizers.pre_tokenizers import ByteLevel
+
+    special = ["<pad>", "<start>", "<end>", "<unk>"]
+    vocabulary = {token: number for number, token in enumerate([*special, *sorted(ByteLevel.alphabet())])}
+    byte_level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
+    around = [
+        {"SpecialToken": {"id": "<start>", "type_id": 0}},
+        {"Sequence": {"id": "A", "type_id": 0}},
+        {"SpecialToken": {"id": "<end>", "type_id": 0}},
+    ]
+    template = {
+        "type": "TemplateProcessing",
+        "single": around,
+        "pair": [*around, {"Sequence": {"id": "B", "type_id": 1}}],
+        "special_tokens": {t: {"id": t, "ids": [vocabulary[t]], "tokens": [t]} for t in ("<start>", "<end>")},
+    }
+    flags = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
+    return json.dumps(
+        {
+            "version": "1.0",
+            "truncation": None,
+            "padding": None,
+            "added_tokens": [{"id": vocabulary[t], "content": t, **flags} for t in special],
+            "normalizer": None,
+            "pre_tokenizer": byte_level,
+            "post_processor": template if encoder else None,
+            "decoder": byte_level,
+            "model": {"type": "BPE", "vocab": vocabulary, "merges": [], "unk_token": "<unk>"},
+        }
+    )
+
+
+VOCABULARY = 260
+
+
+def _seeded() -> None:
+    import torch
+
+    torch.set_num_threads(1)
+    torch.manual_seed(0)  # transformers draws its first weights from torch's global stream
+
+
+def bert(**more: object):
+    """A random BERT body of two layers."""
+    from transformers import BertConfig, BertModel
+
+    _seeded()
+    sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64}
+    config = BertConfig(**{"vocab_size": VOCABULARY, "max_position_embeddings": 128, **sizes, **more})
+    return BertModel(config, add_pooling_layer=False).eval()
+
+
+def llama(**more: object):
+    """A random Llama of two layers, with grouped key-value heads and tied embeddings."""
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    _seeded()
+    sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2}
+    special = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2, "tie_word_embeddings": True}
+    room = {"vocab_size": VOCABULARY, "intermediate_size": 64, "max_position_embeddings": 512}
+    # wide first weights, so that the logits differ by more than rounding
+    return LlamaForCausalLM(LlamaConfig(**{**sizes, **special, **room, "initializer_range": 0.3, **more})).eval()
+
+
+def encoder(tmp: Path) -> Pack:
+    from hedgerow.kinds.encoder import save_encoder
+
+    body = bert()
+    return save_encoder(tmp / "encoder", info("tiny-encoder", "encoder"), body, tokenizer(encoder=True), max_tokens=128)
+
+
+def decoder_lm(tmp: Path) -> Pack:
+    from hedgerow.kinds.decoder_lm import save_decoder
+
+    return save_decoder(tmp / "decoder", info("tiny-decoder", "decoder-lm"), llama(), tokenizer(encoder=False))
+
+
+def static_encoder(tmp: Path) -> Pack:
+    """A second net of the kind encoder, which needs numpy only."""
+    from hedgerow.kinds.encoder import save_static
+
+    table = np.random.default_rng(0).normal(size=(VOCABULARY, 16)).astype(np.float32)
+    return save_static(tmp / "static", info("tiny-static", "encoder"), table, tokenizer(encoder=True))
+
+
+def image_classifier(tmp: Path) -> Pack:
+    from hedgerow.kinds.image_classifier import ImageModel, save_image_classifier
+    from hedgerow.nets.convnet import ConvNet
+
+    _seeded()
+    model = ImageModel(channels=3, widths=(8, 12), height=17, width=16)
+    labels = ["oak", "hazel", "hawthorn"]
+    net = ConvNet(model.channels, model.widths, len(labels))
+    return save_image_classifier(tmp / "images", info("tiny-images", "image-classifier"), model, labels, net)
+
+
+def segmenter(tmp: Path) -> Pack:
+    from hedgerow.kinds.segmenter import SegmenterModel, save_segmenter
+    from hedgerow.nets.unet import UNet
+
+    _seeded()
+    model = SegmenterModel(channels=1, width=4, depth=2)
+    labels = ["ground", "hedge", "sky"]
+    net = UNet(model.channels, len(labels), model.width, model.depth)
+    return save_segmenter(tmp / "masks", info("tiny-masks", "segmenter"), model, labels, net)
+
+
+MAKERS = {
+    "encoder": encoder,
+    "decoder-lm": decoder_lm,
+    "image-classifier": image_classifier,
+    "segmenter": segmenter,
+}
