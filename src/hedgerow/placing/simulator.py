@@ -1,0 +1,73 @@
+"""One simulated run of a demand on a fleet under a policy, and what came of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import fsum
+from typing import Any
+
+from hedgerow.placing.dag import Demand
+from hedgerow.placing.driver import INPUT, Done, Driver
+from hedgerow.placing.view import Believed, Placement, Policy
+from hedgerow.placing.world import World
+
+_ROUNDING = 1e-12
+
+
+@dataclass(frozen=True)
+class Run:
+    """What happened in one run. ``decision_s`` is wall-clock time and the only thing that a repetition changes."""
+
+    answered_s: tuple[float | None, ...]  # per request; None = unfinished
+    done: tuple[Done, ...]  # in the order in which they ended
+    decisions: tuple[tuple[float, Placement], ...]  # only when recorded
+    log: tuple[dict[str, Any], ...]  # only when recorded
+    ended_s: float
+    busy_s: tuple[float, ...]  # per device: slot seconds taken
+    wasted_s: float  # of them, those that no answer rests on
+    bytes_moved: int
+    cost: float
+    loads: int
+    evictions: int
+    lost: int  # attempts that died with their device
+    decision_s: tuple[float, ...]  # per call of place
+
+
+def run(demand: Demand, known: Believed, policy: Policy, world: World, seed: int, record: bool = False) -> Run:
+    """Simulate one seed. Everything but the decision time follows from the arguments alone."""
+    driver = Driver(demand, known, policy, world, seed, record)
+    driver.live()
+    busy = tuple(m.busy_s for m in driver.machines)
+    answered = [r for r, when in enumerate(driver.answered) if when is not None]
+    useful = fsum(job.spent for r in answered for job in driver.jobs[r])
+    prices = [d.price_per_s for d in known.fleet.devices]
+    return Run(
+        answered_s=tuple(driver.answered),
+        done=tuple(driver.done),
+        decisions=tuple(driver.decisions),
+        log=tuple(_named(row, demand, known) for row in driver.log.rows),
+        ended_s=driver.clock.now,
+        busy_s=busy,
+        wasted_s=wasted if (wasted := fsum(busy) - useful) > _ROUNDING * fsum(busy) else 0.0,
+        bytes_moved=driver.wires.bytes_moved,
+        cost=driver.wires.money + sum(p * b for p, b in zip(prices, busy, strict=True)),
+        loads=sum(m.loads for m in driver.machines),
+        evictions=sum(m.evictions for m in driver.machines),
+        lost=driver.lost,
+        decision_s=tuple(driver.decision_s),
+    )
+
+
+def _named(row: dict[str, Any], demand: Demand, known: Believed) -> dict[str, Any]:
+    """A row of the log with names instead of positions."""
+    row = dict(row)
+    key = row.pop("key", None)
+    if key is not None:
+        row["request"] = demand.requests[key[0]].id
+        row["job"] = demand.app.jobs[key[1]].name if key[1] != INPUT else "input"
+    for end in ("dev", "src", "dst"):
+        if end in row:
+            row[end] = known.fleet.names[row[end]]
+    if "form" in row:
+        row["form"] = known.forms[row["form"]].label
+    return row

@@ -1,0 +1,178 @@
+"""What one request costs a form of a Pack on a device of the fleet, looked up in the rows that ``weigh`` measured."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from hedgerow import cost, files
+from hedgerow.cost import Cost
+from hedgerow.errors import HedgerowError
+from hedgerow.pack import Pack
+from hedgerow.placing.dag import Work
+from hedgerow.placing.fleet import THIS, Device, Fleet
+from hedgerow.schema import check
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Times of one request on an idle device, in ms; bytes; and what they rest on."""
+
+    p50_ms: float
+    p95_ms: float
+    load_ms: float
+    memory_bytes: int
+    disk_bytes: int
+    threads: int
+    source: Literal["measured", "assumed"]
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """All cost rows of some Packs, newest of each, and which machine ``this`` is."""
+
+    rows: tuple[Cost, ...]
+    this: str | None
+
+    def of(self, pack: str, variant: str, device: Device, fleet: Fleet) -> list[Cost] | str:
+        """Rows of one form for one device: measured there, else scaled along ``like``; or why there are none."""
+        own = [c for c in self.rows if (c.pack, c.variant, c.device.fingerprint) == (pack, variant, device.fingerprint)]
+        if own:
+            return own
+        if device.like is None:
+            return f"nobody weighed it on {device.name}: run hedgerow weigh there, or state like, factor and source"
+        if device.like == THIS:
+            base = [c for c in self.rows if (c.pack, c.variant, c.device.fingerprint) == (pack, variant, self.this)]
+            if not base:
+                return "nobody weighed it: run hedgerow weigh first"
+            name = base[0].device.name
+        else:
+            given = self.of(pack, variant, _known(fleet, device.like), fleet)
+            if isinstance(given, str):
+                return f"{device.name} is like {device.like}, and {given}"
+            base, name = given, device.like
+        return [_scaled(c, device, name) for c in base]
+
+
+def _known(fleet: Fleet, name: str) -> Device:
+    return next(d for d in (*fleet.devices, *fleet.unplugged) if d.name == name)
+
+
+def _scaled(row: Cost, device: Device, base: str) -> Cost:
+    stated = {"name": device.name, "machine": "", "cpu": "", "cores": device.cores, "memory_bytes": device.memory}
+    stand_in = cost.Device(**stated, fingerprint=files.digest(stated)[:12])  # type: ignore[arg-type]
+    note = f"{base} × {device.factor:g} ({device.source})"
+    return cost.scaled(row, stand_in, device.factor or 1.0, f"{note}; {row.note}" if row.source == "assumed" else note)
+
+
+def gather(packs: Sequence[Pack], fleet: Fleet, this: str | None = None) -> Evidence:
+    """The Packs' cost rows. ``this`` (a fingerprint) or the fleet's own statement decides between several machines.
+
+    Raises HedgerowError for a broken row, and when ``like = "this"`` could mean several machines.
+    """
+    rows = [check(Cost, r, f"{p.path}/costs.jsonl") for p in packs for r in p.costs]
+    measured = {c.device.fingerprint: c.device.name for c in rows if c.source == "measured"}
+    this = this or fleet.this
+    if this is not None:
+        full = [f for f in measured if f.startswith(this)]
+        this = full[0] if len(full) == 1 else this
+    elif len(measured) == 1:
+        this = next(iter(measured))
+    elif measured and any(d.like == THIS for d in (*fleet.devices, *fleet.unplugged)):
+        names = ", ".join(f"{f} ({n})" for f, n in sorted(measured.items()))
+        raise HedgerowError(
+            f'the Packs were weighed on several machines: {names}; say in the fleet file which one is this: this = "…"'
+        )
+    return Evidence(tuple(cost.latest(c for c in rows if c.source == "measured")), this)
+
+
+def timing_of_pack(
+    pack: Pack, variant: str, device: Device, work: Work, fleet: Fleet, evidence: Evidence
+) -> Timing | str:
+    """The Timing of a request of ``work``, or why it is not known."""
+    found = evidence.of(pack.digest, variant, device, fleet)
+    if isinstance(found, str):
+        return found
+    return timing_of_rows(found, work, device.usable_cores)
+
+
+def timing_of_work(work: Work, device: Device, fleet: Fleet, evidence: Evidence) -> Timing | str:
+    """The Timing of a plain program: its seconds on ``this``, scaled along ``like``."""
+    factor, notes, at = 1.0, [work.source], device
+    while not (at.fingerprint is not None and at.fingerprint == evidence.this):
+        if at.like is None:
+            return f"its time is known on this machine only, and {device.name} is not said to be like it"
+        factor *= at.factor or 1.0
+        notes.append(f"{at.like} × {at.factor:g} ({at.source})")
+        if at.like == THIS:
+            break
+        at = _known(fleet, at.like)
+    ms = (work.seconds or 0.0) * 1e3 * factor
+    measured = len(notes) == 1 and work.source.startswith("measured:")
+    return Timing(ms, ms, 0.0, work.memory, 0, 1, "measured" if measured else "assumed", "; ".join(reversed(notes)))
+
+
+def timing_of_rows(rows: Sequence[Cost], work: Work, cores: int) -> Timing | str:
+    """Sum of the phases of one request (all but ``load``) at its size and batch, from rows of one form and device.
+
+    Rows of one runtime build and thread count are taken together: the fewest threads, then the newest build. A size
+    that was not measured is rounded up to the next that was.
+    """
+    builds: dict[tuple[int, str], list[Cost]] = {}
+    for row in rows:
+        builds.setdefault((row.threads, files.canonical(row.runtime)), []).append(row)
+    fitting = [key for key in builds if key[0] <= cores]
+    if not fitting:
+        return f"it was weighed with {min(builds)[0]} threads or more, and only {cores} cores may be used"
+    fewest = min(key[0] for key in fitting)
+    chosen = max((key for key in fitting if key[0] == fewest), key=lambda k: (max(r.when for r in builds[k]), k))
+    rows = builds[chosen]
+    phases = sorted({r.phase for r in rows} - {"load"})
+    if not phases:
+        return "only its loading was weighed"
+    sized = _sized(rows, work.size)
+    if isinstance(sized, str):
+        return sized
+    size, note = sized
+    p50 = p95 = 0.0
+    used: list[Cost] = []
+    for phase in phases:
+        same = [r for r in rows if r.phase == phase and r.size == size]
+        middle, high = cost.latency_at(same, work.batch), cost.latency_at(same, work.batch, "p95")
+        if middle is None or high is None:
+            return f"its phase '{phase}' was not weighed at this size"
+        p50, p95 = p50 + middle, p95 + high
+        ordered = sorted(same, key=lambda r: r.batch)
+        used.append(next((r for r in ordered if r.batch >= work.batch), ordered[-1]))
+    load = [r for r in rows if r.phase == "load"]
+    if not load:
+        return "its load time was not weighed"
+    peaks = [r.peak_bytes for r in [*used, *load] if r.peak_bytes is not None]
+    if not peaks:
+        return "its memory was not measured"
+    disks = [r.disk_bytes for r in [*used, *load] if r.disk_bytes is not None]
+    assumed = any(r.source == "assumed" for r in used)
+    notes = [n for n in (used[0].note if assumed else "", note, "noisy" if any(r.noisy for r in used) else "") if n]
+    return Timing(p50, max(p50, p95), load[-1].p50_ms, max(peaks), max(disks, default=0), fewest,
+                  "assumed" if assumed else "measured", "; ".join(notes))  # fmt: skip
+
+
+def _sized(rows: Sequence[Cost], wanted: object) -> tuple[dict[str, int], str] | str:
+    """The smallest measured size that is at least the wanted one in every number."""
+    assert isinstance(wanted, dict)
+    known: list[dict[str, int]] = []
+    for row in rows:
+        if row.phase != "load" and row.size not in known and set(row.size) == set(wanted):
+            known.append(row.size)
+    large = [s for s in known if all(s[k] >= v for k, v in wanted.items())]
+    if not large:
+        words = " or ".join(_words(s) for s in known) or "other units"
+        return f"it was weighed at {words} only, not at {_words(wanted)}"
+    size = min(large, key=lambda s: sorted(s.values()))
+    return size, "" if size == wanted else f"measured at {_words(size)}"
+
+
+def _words(size: dict[str, int]) -> str:
+    return " ".join(f"{v} {k}" for k, v in size.items()) or "the usual size"
