@@ -15,7 +15,7 @@ import typer
 from hedgerow.errors import HedgerowError
 
 if TYPE_CHECKING:
-    from rich.table import Table
+    from rich.console import RenderableType
 
 
 def complete_packs(incomplete: str) -> list[str]:
@@ -104,20 +104,24 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[Any]], title: str = ""
     draw(drawn)
 
 
-def draw(drawn: Table) -> None:
-    """Print a table: as wide as the terminal, or never wrapped when it goes into a file or a pipe."""
+def draw(*parts: RenderableType) -> None:
+    """Print tables and texts: as wide as the terminal, or never wrapped when they go into a file or a pipe."""
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
+    from rich.table import Table
 
-    drawn.box, drawn.pad_edge = SIMPLE_HEAD, False
-    if sys.stdout.isatty():
-        Console(file=sys.stdout, highlight=False, markup=False, emoji=False).print(drawn)
-        return
-    for column in drawn.columns:
-        column.no_wrap = True
-    page = io.StringIO()
-    Console(file=page, width=10_000, highlight=False, markup=False, emoji=False).print(drawn)
-    print("\n".join(line.rstrip() for line in page.getvalue().splitlines()))
+    terminal = sys.stdout.isatty()
+    page = sys.stdout if terminal else io.StringIO()
+    width = None if terminal else 10_000
+    console = Console(file=page, width=width, highlight=False, markup=False, emoji=False)
+    for part in parts:
+        if isinstance(part, Table):
+            part.box, part.pad_edge = SIMPLE_HEAD, False
+            for column in part.columns:
+                column.no_wrap = not terminal
+        console.print(part)
+    if isinstance(page, io.StringIO):
+        print("\n".join(line.rstrip() for line in page.getvalue().splitlines()))
 
 
 def settings(pairs: Sequence[str] | None, defaults: Mapping[str, Any], what: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""``place``: which device runs which form of which Pack, and why."""
+"""``place``: which device runs which form of which Pack, why, and what becomes of it when devices die."""
 
 from __future__ import annotations
 
@@ -7,37 +7,56 @@ from typing import Annotated, Any
 
 import typer
 
-from hedgerow.cli.common import Json, PackArguments, emit, json_only
+from hedgerow.cli.common import Json, PackArguments, draw, emit, json_only
 
 
 def _policies() -> list[str]:
-    return ["earliest-finish", "random", "local-only"]
+    from hedgerow.placing import POLICIES
+
+    return list(POLICIES)
 
 
 def place(
     packs: PackArguments,
-    fleet: Annotated[Path, typer.Option("--fleet", metavar="FILE", help="The devices and links: fleet.toml.")],
+    fleet: Annotated[Path, typer.Option("--fleet", metavar="FILE", help="The devices and links: a fleet.toml.")],
     need: Annotated[list[str] | None, typer.Option(metavar="'accuracy>=0.55'", help="What a form must reach.")] = None,
-    limit: Annotated[list[str] | None, typer.Option(metavar="'p95<=200ms'", help="What may not be exceeded.")] = None,
+    limit: Annotated[list[str] | None, typer.Option(metavar="'p95<=200ms'", help="What it must not exceed.")] = None,
     policy: Annotated[str, typer.Option(help="Who decides.", autocompletion=_policies)] = "earliest-finish",
-    requests: Annotated[int, typer.Option(min=1, help="How many requests come.")] = 200,
+    requests: Annotated[int, typer.Option(min=1, help="How many requests come.")] = 100,
     batch: Annotated[int, typer.Option(min=1, help="Inputs in one request.")] = 1,
-    every: Annotated[float, typer.Option(min=0, metavar="MS", help="Milliseconds between requests; 0: at once.")] = 0,
+    every: Annotated[float, typer.Option(min=0, metavar="MS", help="Time between requests; 0: all at once.")] = 0.0,
+    by: Annotated[
+        str | None, typer.Option(metavar="METRIC", help="What ranks forms; default: the first need's.")
+    ] = None,
+    task: Annotated[str | None, typer.Option(help="Whose scores count, where Packs have several.")] = None,
     without: Annotated[list[str] | None, typer.Option(metavar="DEVICE", help="As if it were unplugged.")] = None,
-    explain: Annotated[str | None, typer.Option(metavar="ID|all", help="Why one request, or all, go where.")] = None,
-    simulate: Annotated[int, typer.Option(min=0, metavar="SEEDS", help="Also let devices die, that many times.")] = 0,
+    explain: Annotated[str | None, typer.Option(metavar="ID|all", help="Why one request, or all, go there.")] = None,
+    simulate: Annotated[int, typer.Option(min=0, metavar="SEEDS", help="Also let devices die, so many times.")] = 0,
     as_json: Json = False,
 ) -> None:
-    """Place requests onto a fleet: a form per device that meets the need, from measured scores and costs."""
-    from hedgerow import placing
-    from hedgerow.kinds import Workload
-    from hedgerow.pack import open_pack
+    """Place requests onto a fleet: on each device the best form that meets needs and limits there.
 
+    Reads the scores and costs that `weigh` left in the Packs; what nobody measured is printed as assumed. One
+    app.toml instead of Packs places a DAG of jobs. With --simulate, the policy is set beside local-only and random.
+    """
+    from hedgerow import placing
+    from hedgerow.placing.show import explanation_tables, outcome_tables, plan_tables
+
+    what: Any = packs[0] if len(packs) == 1 and packs[0].suffix == ".toml" else packs
+    asked: dict[str, Any] = {"need": need or (), "limit": limit or (), "policy": policy, "without": without or ()}
+    asked |= {"requests": requests, "batch": batch, "every_ms": every, "by": by, "task": task}
     with json_only(as_json) as out:
-        opened = tuple(open_pack(p) for p in packs)
         devices = placing.Fleet.open(fleet)
-        work = Workload(opened, requests, batch, every)
-        plan: Any = placing.place(
-            work, devices, need=need or [], limit=limit or [], policy=policy, without=without or []
-        )
-        emit(plan, out)
+        plan = placing.place(what, devices, **asked)
+        said = plan.to_json(explain)
+        if not as_json:
+            draw(*plan_tables(said))
+            if explain is not None:
+                draw(*explanation_tables(said["explanation"]))
+        if simulate:
+            outcome = placing.simulate(what, devices, seeds=simulate, quiet=as_json, **asked).to_json()
+            said["outcome"] = outcome
+            if not as_json:
+                draw(*outcome_tables(outcome))
+        if as_json:
+            emit(said, out)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
+import click
 import typer
 
-from hedgerow.cli.common import Json, PackArguments, draw, emit, json_only, say
+from hedgerow.cli.common import Json, complete_packs, draw, emit, json_only, say
 
 if TYPE_CHECKING:
     from hedgerow.cost import Cost
@@ -19,22 +21,35 @@ def _grids() -> list[str]:
 
 
 def weigh(
-    packs: PackArguments,
+    packs: Annotated[
+        list[Path] | None, typer.Argument(metavar="PACK…", help="Pack folders.", autocompletion=complete_packs)
+    ] = None,
     grid: Annotated[str, typer.Option(help="quick (seconds) or full (minutes).", autocompletion=_grids)] = "quick",
     form: Annotated[list[str] | None, typer.Option(help="Only this form; repeat for more.")] = None,
     threads: Annotated[int, typer.Option(min=1, help="Threads of the runtime.")] = 1,
     score: Annotated[bool, typer.Option("--score", help="Also score on the Task that the Pack names.")] = False,
+    profile: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Also write what this machine is, for a fleet file.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Measure load time, latency, throughput, memory, operations and bytes of every form, each in a fresh process.
 
-    What is found is appended to the Packs' evidence. Stopped by Ctrl-C, it keeps the rows that were finished.
+    What is found is appended to the Packs' evidence. Stopped by Ctrl-C, it keeps the rows that were finished. In a
+    fleet file, `profile = "device.json"` names what --profile wrote on that device.
     """
-    from hedgerow import weighing
+    from hedgerow import files, weighing
     from hedgerow.pack import open_pack
     from hedgerow.weighing.show import costs_table, scores_table
 
+    if not packs and profile is None:
+        raise click.UsageError("give Packs to weigh, or --profile FILE")
     with json_only(as_json) as out:
+        if profile is not None:
+            files.write_json(profile, weighing.probe().model_dump(mode="json"))
+            say(f"{profile}: this machine, as `profile` in a fleet file")
+        if not packs:
+            return
         opened = [open_pack(p) for p in packs]  # all of them before the first is weighed
         rows: list[Cost] = []
         for pack in opened:

@@ -1,0 +1,135 @@
+"""``place`` and ``weigh``: what they print, what they refuse, and what a plan rests on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cli_echo
+import pytest
+from cli_said import Run
+
+from hedgerow.cost import Device
+from hedgerow.files import read_json
+from hedgerow.pack import open_pack
+from hedgerow.schema import check
+from hedgerow.weighing import probe
+
+FLEET = """
+home = ["phone"]
+[[devices]]
+name = "phone"
+tier = "phone"
+memory = "4GB"
+cores = 1
+like = "this"
+factor = 4.0
+source = "assumed: slower"
+[[devices]]
+name = "box"
+tier = "edge"
+memory = "8GB"
+cores = 2
+like = "this"
+factor = 1.0
+source = "assumed: the same"
+failure = { mean_up_s = 1, mean_down_s = 1, source = "assumed: dies all the time" }
+[[links]]
+from = "phone"
+to = "box"
+mbps = 100
+rtt_ms = 2
+source = "assumed: a cable"
+"""
+
+
+def rival(path: Path, name: str, p50: float, accuracy: float) -> Path:
+    """A weighed and scored Pack."""
+    pack = open_pack(cli_echo.save(path, name=name))
+    fixed = {"variant": "numpy", "device": probe().model_dump(mode="json"), "runtime": {"numpy": "1"}, "threads": 1}
+    times = {"p50_ms": p50, "p95_ms": 1.2 * p50, "mean_ms": p50, "peak_bytes": 10**7, "disk_bytes": 10**6, "when": "1"}
+    for phase in ("load", "run"):
+        row = {**fixed, **times, "unit": "text", "phase": phase, "size": {"words": 4} if phase == "run" else {}}
+        pack.add_evidence("costs.jsonl", row)
+    task = {"name": "isic/rows", "options": {}, "digest": "0" * 64, "split": "test", "n": 10}
+    metrics = {"accuracy": {"value": accuracy, "low": accuracy - 0.02, "high": accuracy + 0.02, "n": 10}}
+    pack.add_evidence("scores.jsonl", {"variant": "numpy", "task": task, "metrics": metrics, "when": "1"})
+    return path
+
+
+@pytest.fixture
+def rivals(tmp_path: Path) -> tuple[Path, Path]:
+    (tmp_path / "fleet.toml").write_text(FLEET)
+    return rival(tmp_path / "small", "small", 10.0, 0.5), rival(tmp_path / "large", "large", 200.0, 0.7)
+
+
+def test_different_devices_get_different_models(run: Run, rivals: tuple[Path, Path]) -> None:
+    said = run(
+        "place", *rivals, "--fleet", "fleet.toml", "--limit", "p95<=400ms", "--requests", "20", "--explain", "all"
+    )
+    assert said.code == 0 and said.err == ""
+    assert "assumed" in said.out and "Assumed, not measured" in said.out and "request" in said.out
+    plan = run("place", *rivals, "--fleet", "fleet.toml", "--limit", "p95<=400ms", "--requests", "20", "--json").json
+    chosen = {(p["device"], p["name"]) for p in plan["placements"]}
+    assert ("box", "large") in chosen and ("phone", "large") not in chosen
+    assert len(plan["placements"]) == 20 and "explanation" not in plan
+
+
+def test_an_outcome_beside_other_policies(run: Run, rivals: tuple[Path, Path]) -> None:
+    command = ("place", *rivals, "--fleet", "fleet.toml", "--requests", "10", "--simulate", "3", "--without", "box")
+    said = run(*command)
+    assert said.code == 0 and "local-only" in said.out and "random" in said.out
+    outcome = run(*command, "--json").json["outcome"]
+    assert outcome["seeds"] == [0, 3] and any("without box" in row["label"] for row in outcome["rows"])
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (("--need", "accuracy>=0.9"), ("accuracy", "0.9")),
+        (("--need", "acuracy>=0.1"), ("acuracy", "did you mean 'accuracy'")),
+        (("--need", "accuracy>0.1 or so"), ("accuracy",)),
+        (("--limit", "p95<=2 parsecs"), ("parsecs",)),
+        (("--limit", "p95<=1ms"), ("p95",)),
+        (("--policy", "random-ish"), ("random-ish", "did you mean 'random'")),
+        (("--without", "boxx"), ("boxx", "did you mean 'box'")),
+        (("--without", "phone"), ("no home",)),
+        (("--explain", "request-999"), ("request-999",)),
+        (("--fleet", "nowhere.toml"), ("nowhere.toml", "missing")),
+        (("--fleet", "circle.toml"), ("circle.toml", "circle")),
+        (("--fleet", "stranger.toml"), ("stranger.toml", "unknown device 'bx'")),
+        (("--fleet", "broken.toml"), ("broken.toml", "TOML")),
+    ],
+)
+def test_what_cannot_be_placed_is_one_line(
+    run: Run, rivals: tuple[Path, Path], tmp_path: Path, change: tuple[str, ...], words: tuple[str, ...]
+) -> None:
+    box = FLEET.replace('like = "this"\nfactor = 1.0', 'like = "phone"\nfactor = 1.0')
+    (tmp_path / "circle.toml").write_text(box.replace('like = "this"\nfactor = 4.0', 'like = "box"\nfactor = 4.0'))
+    (tmp_path / "stranger.toml").write_text(FLEET.replace('to = "box"', 'to = "bx"'))
+    (tmp_path / "broken.toml").write_text("home = [")
+    run("place", *rivals, "--fleet", "fleet.toml", *change).failed(*words)
+
+
+def test_a_pack_that_nobody_weighed(run: Run, rivals: tuple[Path, Path], pack: Path) -> None:
+    said = run("place", pack, "--fleet", "fleet.toml")
+    said.failed("weigh")
+
+
+def test_the_profile_of_this_machine(run: Run, tmp_path: Path) -> None:
+    assert run("weigh", "--profile", "device.json").code == 0
+    device = check(Device, read_json(tmp_path / "device.json"), "device.json")
+    assert device.fingerprint == probe().fingerprint
+    run("weigh").failed("--profile", code=2)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (("--grid", "quik"), ("quik", "did you mean 'quick'")),
+        (("--form", "nmpy"), ("nmpy", "did you mean 'numpy'")),
+    ],
+)
+def test_what_cannot_be_weighed_is_one_line(
+    run: Run, pack: Path, change: tuple[str, ...], words: tuple[str, ...]
+) -> None:
+    run("weigh", pack, *change).failed(*words)
