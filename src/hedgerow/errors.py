@@ -16,7 +16,7 @@ class HedgerowError(Exception):
 def did_you_mean(word: str, options: Iterable[str]) -> str:
     """`` (did you mean 'x'?)`` for the option nearest to ``word``, else the options themselves, else nothing."""
     from rapidfuzz import process
-    from rapidfuzz.distance import JaroWinkler  # made for slips of the pen: 'tyni' is 'tiny', 'lr' is not 'model'
+    from rapidfuzz.distance import JaroWinkler  # made for slips of the pen: 'modle' is 'model', 'lr' is not 'model'
 
     names = sorted(options)
     best = process.extractOne(word, names, scorer=JaroWinkler.similarity, processor=str.lower, score_cutoff=0.8)

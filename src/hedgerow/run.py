@@ -373,7 +373,8 @@ def progress(title: str, total: float | None = None, quiet: bool = False) -> Ite
     Silent where stderr is not a terminal, with ``quiet``, and with ``HEDGEROW_QUIET`` in the environment (which
     reaches child processes too). ``total=None`` shows activity without an end. Bars may be nested.
     """
-    if quiet or os.environ.get("HEDGEROW_QUIET") or not sys.stderr.isatty():
+    seen = bool(_bars) or sys.stderr.isatty()  # a running display stands in for stderr and says that it is no terminal
+    if quiet or os.environ.get("HEDGEROW_QUIET") or not seen:
         yield lambda steps=1, **values: None
         return
     bar = _bars[0] if _bars else _new_bar()
@@ -383,7 +384,7 @@ def progress(title: str, total: float | None = None, quiet: bool = False) -> Ite
         bar.start()
     task = bar.add_task(title, total=total, values="", rate="")
     try:
-        yield _ticker(bar, task)
+        yield _ticker(bar, task, total or float("inf"))
     finally:
         if opened:
             _bars.clear()
@@ -417,13 +418,14 @@ def _new_bar() -> Progress:
     )
 
 
-def _ticker(bar: Progress, task: TaskID) -> Tick:
-    shown = 0.0
+def _ticker(bar: Progress, task: TaskID, total: float) -> Tick:
+    shown = moved = 0.0
 
     def tick(steps: float = 1, **values: Any) -> None:
-        nonlocal shown
+        nonlocal shown, moved
         bar.advance(task, steps)
-        if time.monotonic() - shown < 0.2:  # texts are made five times a second, however fast the steps are
+        moved += steps
+        if moved < total and time.monotonic() - shown < 0.2:  # texts are made five times a second, and at the end
             return
         shown = time.monotonic()
         speed = bar.tasks[bar.task_ids.index(task)].speed
