@@ -57,24 +57,20 @@ def test_killed_twice_in_mid_accumulation_and_resumed_equals_straight(
     first = stop_at(tmp_path, 23, signal.SIGKILL)  # 'fit' takes 3 micro-batches a step: the 23rd is the 2nd of a step
     assert first.returncode == -signal.SIGKILL
     assert checkpoints(tmp_path) == ["checkpoint-00000010"]  # 7 steps of 'fit' and 3 of 'attack'
+    folder = next(tmp_path.glob("runs/*/checkpoints/train"))
+    (folder / ".checkpoint-00000011.half").mkdir()  # what a save that was killed leaves behind
     second = stop_at(tmp_path, 14, signal.SIGKILL)
     assert second.returncode == -signal.SIGKILL
     assert not (tmp_path / "out.safetensors").exists()
-    weights, history = finish(tmp_path)
+    weights, history = finish(tmp_path, "--save-seconds", "1000")
     assert history == straight[1]
     assert weights == straight[0]
+    assert [path.name for path in folder.iterdir()] == ["checkpoint-00000042"]
 
 
-def test_a_step_that_was_not_saved_is_taken_again(tmp_path: Path, straight: tuple[bytes, str]) -> None:
-    stop_at(tmp_path, 23, signal.SIGKILL)
-    folder = next(tmp_path.glob("runs/*/checkpoints/train"))
-    (folder / ".checkpoint-00000011.half").mkdir()  # what a save that was killed leaves behind
-    weights, _ = finish(tmp_path, "--save-seconds", "1000")
-    assert weights == straight[0]
-    assert checkpoints(tmp_path) == ["checkpoint-00000042"]
-
-
-def test_ctrl_c_saves_says_one_line_and_the_same_command_goes_on(tmp_path: Path, straight: tuple[bytes, str]) -> None:
+def test_ctrl_c_saves_says_one_line_and_the_same_command_goes_on_and_a_finished_one_rests(
+    tmp_path: Path, straight: tuple[bytes, str]
+) -> None:
     stopped = stop_at(tmp_path, 8, signal.SIGINT)
     assert stopped.returncode == 130
     assert stopped.stderr.strip().splitlines() == [
@@ -83,9 +79,5 @@ def test_ctrl_c_saves_says_one_line_and_the_same_command_goes_on(tmp_path: Path,
     assert checkpoints(tmp_path) == ["checkpoint-00000004"]
     weights, history = finish(tmp_path)
     assert (weights, history) == straight
-
-
-def test_a_finished_run_is_not_run_again(tmp_path: Path, straight: tuple[bytes, str]) -> None:
-    finish(tmp_path)
-    weights, history = finish(tmp_path, "--pause", "1")  # would wait for ever if it took a step
-    assert (weights, history) == straight
+    again = finish(tmp_path, "--pause", "1")  # would wait for ever if it took a step
+    assert again == straight and checkpoints(tmp_path) == ["checkpoint-00000042"]

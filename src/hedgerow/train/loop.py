@@ -178,7 +178,7 @@ class _Loop:
     # ---- saving and going on ---------------------------------------------------------------------------------------
 
     def save(self) -> None:
-        """Write a checkpoint of everything that moves."""
+        """Write a checkpoint of everything that moves; of a finished training, all but the optimisers' states."""
         self.saved = time.monotonic()
         if self.plan.run is None:
             return
@@ -186,9 +186,9 @@ class _Loop:
         if self.crew.rank > 0:
             return
         tensors = {f"net/{k}": v for k, v in self.moving.items()} | {f"best/{k}": v for k, v in self.best.items()}
-        values = {}
+        values: dict[str, dict[str, Any]] = {}
         for name, optimiser in self.optimisers.items():
-            states, values[name] = checkpoint.optimiser_state(optimiser)
+            states, values[name] = ({}, {}) if self.finished else checkpoint.optimiser_state(optimiser)
             tensors |= {f"optimiser/{name}/{key}": value for key, value in states.items()}
         at = {**asdict(self.at), "seconds": self._seconds()}
         plan = identity(self.phases, self.plan, self.crew.size)

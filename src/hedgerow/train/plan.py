@@ -121,6 +121,8 @@ def identity(phases: Sequence[Phase], plan: TrainPlan, processes: int) -> dict[s
     """What must not change between two sessions of one training, as JSON."""
     plain: dict[str, Any] = {name: getattr(plan, name) for name in ("seed", "rounds", "precision")}
     plain["processes"] = processes
+    rule = plan.validation
+    plain["validation"] = None if rule is None else [rule.every, rule.patience, rule.higher]
     for p in phases:
         first = [int(i) for i in p.batches.indices(0)[:16]]
         chosen: dict[str, Any] = {
