@@ -167,8 +167,11 @@ class Pack:
         """Size on disk of one added form in bytes."""
         return sum(self._variants[name].values())
 
-    def trunk(self) -> Pack:
-        """The trunk Pack: ``trunk/`` of this folder, or for a thin Pack the one of that digest in the user's cache."""
+    def trunk(self, *, verify: bool = True) -> Pack:
+        """The trunk Pack: ``trunk/`` of this folder, or for a thin Pack the one of that digest in the user's cache.
+
+        ``verify`` as in :func:`open_pack`; without it a trunk that was verified a moment ago is not read once more.
+        """
         if self.info.trunk is None:
             raise HedgerowError(f"{self.path}: this Pack has no trunk")
         inside = self.path / "trunk"
@@ -178,7 +181,7 @@ class Pack:
                 f"{self.path} is thin and its trunk {self.info.trunk[:12]} is not in the cache; "
                 "copy the full Pack, or build or open one with the same trunk on this machine first"
             )
-        trunk = open_pack(folder)
+        trunk = open_pack(folder, verify=verify)
         if trunk.digest != self.info.trunk:
             raise HedgerowError(f"{folder} is not the trunk that {self.path} was made with: its digest differs")
         return trunk

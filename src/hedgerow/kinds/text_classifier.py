@@ -21,6 +21,7 @@ from hedgerow.kinds.text_features import normalise
 from hedgerow.kinds.text_members import Member
 from hedgerow.kinds.text_sample import sample_text
 from hedgerow.kinds.text_store import (
+    USUAL,
     Calibration,
     Combine,
     Draft,
@@ -29,6 +30,7 @@ from hedgerow.kinds.text_store import (
     read_parts,
     write_parts,
 )
+from hedgerow.kinds.texts import MAX_CHARACTERS
 from hedgerow.pack import Info, Pack, VariantInfo, add_variant, create, open_pack, trunk_cache
 from hedgerow.runtimes import runnable
 from hedgerow.runtimes.numpy import describe
@@ -112,6 +114,8 @@ class TextClassifierKind:
         text = row["text"]
         if not isinstance(text, str):
             raise HedgerowError(f"a text is needed, got {type(text).__name__}")
+        if len(text) > MAX_CHARACTERS:
+            raise HedgerowError(f"the text has {len(text):,} characters; at most {MAX_CHARACTERS:,} are read")
         coded = bool(str(row.get("code") or "").strip() and str(row.get("scheme") or "").strip())
         if not normalise(text) and not coded:
             raise HedgerowError("the text is empty")
@@ -142,12 +146,16 @@ class TextClassifierKind:
         }
 
     def line(self, answer: Mapping[str, Any]) -> str:
-        """Decision, then the candidates and the nearest example, each on a line."""
+        """The decision; then what else it could be, the nearest example and a note, each on a line."""
         if answer["decision"] == "review":
-            lines = [f"review: no level is sure enough (best class {answer['p']:.2f})"]
+            lines = ["review: no level is sure enough"]
         else:
             lines = [f"{answer['code']}  {answer['title']}  ({answer['decision']}, p {answer['p']:.2f})"]
-        lines.extend(f"   {c['code']}  {c['p']:.2f}  {c['title']}" for c in answer["candidates"])
+        classes = [f"{c['code']} {c['title']} {c['p']:.2f}" for c in answer["candidates"]]
+        if answer["decision"] == "class":
+            classes = classes[1:]
+        if classes:
+            lines.append(f"   {'or' if answer['decision'] == 'class' else 'best'}: {' · '.join(classes[:3])}")
         if answer["nearest"]:
             near = answer["nearest"][0]
             lines.append(f'   like the coded example "{near["text"]}" ({near["code"]}, {near["similarity"]:.2f})')
@@ -155,22 +163,25 @@ class TextClassifierKind:
         return "\n".join([*lines, *([f"   note: {note}"] if note else [])])
 
     def check(self, pack: Pack) -> None:
-        """Whether labels, members, tables, examples and crosswalk fit one another."""
+        """Whether labels, members, tables, examples and crosswalk fit one another, and the trunk is whole."""
         read_parts(pack)
+        if pack.info.trunk is not None:
+            trunk = pack.trunk()
+            _trunk_kind(trunk).check(trunk)
 
     def variants(self, pack: Pack) -> tuple[str, ...]:
         """('numpy',), or the forms of the trunk."""
         if pack.info.trunk is None:
             return ("numpy",)
-        trunk = pack.trunk()
-        return _kind(trunk).variants(trunk)
+        trunk = pack.trunk(verify=False)
+        return _trunk_kind(trunk).variants(trunk)
 
     def disk_bytes(self, pack: Pack, variant: str) -> int:
         """This Pack's own files and what the trunk's form needs."""
         if pack.info.trunk is None:
             return pack.bytes
-        trunk = pack.trunk()
-        return pack.bytes + _kind(trunk).disk_bytes(trunk, variant)
+        trunk = pack.trunk(verify=False)
+        return pack.bytes + _trunk_kind(trunk).disk_bytes(trunk, variant)
 
     def load(self, pack: Pack, variant: str, threads: int) -> TextClassifier:
         """Load members, and the trunk in the form ``variant``."""
@@ -178,7 +189,7 @@ class TextClassifierKind:
             raise HedgerowError(f"{pack.path} has no form '{variant}'{did_you_mean(variant, self.variants(pack))}")
         if pack.info.trunk is None:
             return TextClassifier(read_parts(pack), None, describe(), str(pack.path))
-        trunk = load_trunk(pack.trunk(), variant, threads)
+        trunk = load_trunk(pack.trunk(verify=False), variant, threads)
         dim = int(trunk.encode(["a"]).shape[1])
         return TextClassifier(read_parts(pack, dim), trunk, trunk.runtime, str(pack.path))
 
@@ -187,24 +198,24 @@ class TextClassifierKind:
         if pack.info.trunk is None:
             raise HedgerowError(f"{pack.path} has no trunk and runs on numpy; it cannot be exported to '{to}'")
         trunk = pack.trunk()
-        trunk = _kind(trunk).export(trunk, to)
+        trunk = _trunk_kind(trunk).export(trunk, to)
         cached = trunk_cache(trunk.digest)
         if cached.is_dir() and cached.resolve() != trunk.path.resolve():
             _copy_variant(trunk, to, open_pack(cached, verify=False))
         return open_pack(pack.path, verify=False)
 
 
-def _kind(trunk: Pack) -> Kind:
+def _trunk_kind(trunk: Pack) -> Kind:
     from hedgerow import kinds
 
+    if trunk.info.kind not in ("encoder", "decoder-lm"):
+        raise HedgerowError(f"{trunk.path} is a Pack of kind {trunk.info.kind}; a trunk is an encoder or a decoder-lm")
     return kinds.kind(trunk.info.kind)
 
 
 def load_trunk(trunk: Pack, variant: str | None = None, threads: int = 1) -> Trunk:
     """A trunk's engine; ``variant`` None takes the first form that this installation can run."""
-    which = _kind(trunk)
-    if which.name not in ("encoder", "decoder-lm"):
-        raise HedgerowError(f"{trunk.path} is a Pack of kind {which.name}; a trunk is an encoder or a decoder-lm")
+    which = _trunk_kind(trunk)
     forms = which.variants(trunk)
     form = variant or next((f for f in forms if runnable(f) is None), forms[0])
     engine: Any = which.load(trunk, form, threads)
@@ -243,7 +254,7 @@ def save_text_classifier(
     calibration: Calibration | Mapping[str, Any] | None = None,
     example_vectors: np.ndarray | None = None,
     crosswalk: Mapping[str, Mapping[str, Sequence[str]]] | None = None,
-    preprocess: Preprocess | Mapping[str, Any] | None = None,
+    preprocess: Mapping[str, Any] | None = None,
 ) -> Pack:
     """Save a text classifier as a Pack.
 
@@ -253,7 +264,7 @@ def save_text_classifier(
     """
     file = labels if isinstance(labels, LabelsFile) else LabelsFile(labels=tuple(labels))
     kept = tuple(_record(Example, x, "example") for x in examples)
-    settings = _record(Preprocess, preprocess, "preprocess")
+    settings = _record(Preprocess, {**USUAL.model_dump(), **(preprocess or {})}, "preprocess")
     vectors = None
     if trunk is not None and kept:
         if example_vectors is None:

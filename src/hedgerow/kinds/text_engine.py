@@ -19,6 +19,7 @@ from hedgerow.kinds.text_members import Batch, TfidfLinear, softmax
 from hedgerow.kinds.text_sample import sample_text
 from hedgerow.kinds.text_search import Postings, Vectors
 from hedgerow.kinds.text_store import Parts
+from hedgerow.kinds.texts import MAX_CHARACTERS
 from hedgerow.schema import Record, check
 
 
@@ -135,6 +136,8 @@ class TextClassifier:
         text = row.get("text", "")
         if not isinstance(text, str):
             raise HedgerowError(f"{where}: a text is needed, got {type(text).__name__}")
+        if len(text) > MAX_CHARACTERS:
+            raise HedgerowError(f"{where}: the text has {len(text):,} characters; at most {MAX_CHARACTERS:,} are read")
         code, scheme = str(row.get("code") or "").strip(), str(row.get("scheme") or "").strip()
         coded = bool(code and scheme)
         most = self.parts.preprocess.max_characters
@@ -188,6 +191,8 @@ class TextClassifier:
                 found = translations[i] = self.parts.crosswalk.translate(ask.scheme, ask.code)
                 if found.labels:
                     p[i] = restrict(p[i], found.labels, bool(ask.prepared))
+                elif not ask.prepared:
+                    raise HedgerowError(f"{found.note}, and there is no text to answer from")
         nodes = tree.decide(p, threshold)
         candidates = self._candidates(p, min(options.top, len(tree)))
         nearest = self._nearest(batch, options.nearest)
@@ -218,10 +223,7 @@ class TextClassifier:
             codes = self.parts.tree.codes
             answer["via"] = {"scheme": via.scheme, "code": via.code, "classes": [codes[i] for i in via.labels]}
             if via.note:
-                basis = "answered from the text alone" if ask.prepared else "and there is no text to answer from"
-                answer["note"] = f"{via.note}; {basis}"
-                if not ask.prepared:
-                    answer |= {"decision": "review", "code": None, "title": None, "p": 0.0, "candidates": []}
+                answer["note"] = f"{via.note}; answered from the text alone"
         if ask.truncated:
             answer["truncated"] = True
         return answer
@@ -276,12 +278,19 @@ class TextClassifier:
             cover += ", search of examples"
         count *= batch
         if self._trunk is not None:
-            trunk = self._trunk.flops("run", size, batch)
+            trunk = self._trunk_flops(size["words"], batch)
             if trunk is None:
                 return None
             count += trunk.count
             cover += f", trunk: {trunk.cover}"
         return Flops(count, cover)
+
+    def _trunk_flops(self, words: int, batch: int) -> Flops | None:
+        """Of a trunk's own way to a vector: an encoder counts words, a decoder tokens (taken as 1.4 a word)."""
+        size = {"words": words, "prompt": round(1.4 * words)}
+        assert self._trunk is not None
+        found = (self._trunk.flops(phase, size, batch) for phase in ("run", "encode", "prefill"))
+        return next((f for f in found if f is not None), None)
 
     def _features(self, words: int) -> float:
         """Mean number of TF-IDF features of sample texts of that many words, 0 without such a member."""

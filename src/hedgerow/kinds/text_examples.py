@@ -48,7 +48,7 @@ def add_examples(
     model = check(ModelFile, pack.json(MODEL), f"{pack.path}/{MODEL}")
     settings = check(Preprocess, pack.json(PREPROCESS), f"{pack.path}/{PREPROCESS}")
     new = _read(rows, Tree(labels), settings)
-    old = [check(Example, x, EXAMPLES) for x in pack.json(EXAMPLES)] if pack.has(EXAMPLES) else []
+    old = [check(Example, x, EXAMPLES) for x in pack.json(EXAMPLES)]
     members, vectors = read_members(pack)
     stays = np.array([exact_key(x.text) not in new for x in old], bool)
     examples = [*(x for x, s in zip(old, stays) if s), *new.values()]
@@ -79,8 +79,8 @@ def add_examples(
         thin=trunk is not None and not (pack.path / "trunk").is_dir(),
         calibration=model.calibration,
         example_vectors=vectors,
-        crosswalk=pack.json(CROSSWALK) if pack.has(CROSSWALK) else None,
-        preprocess=settings,
+        crosswalk=pack.json(CROSSWALK) if model.crosswalk else None,
+        preprocess=settings.model_dump(),
     )
 
 

@@ -81,6 +81,14 @@ class Rows:
         part = slice(self.indptr[i], self.indptr[i + 1])
         return self.indices[part], self.values[part]
 
+    def part(self, which: slice) -> Rows:
+        """Some rows in sequence."""
+        start, stop, _ = which.indices(len(self))
+        inside = slice(self.indptr[start], self.indptr[stop])
+        return Rows(
+            self.indptr[start : stop + 1] - self.indptr[start], self.indices[inside], self.values[inside], self.width
+        )
+
     def dense(self) -> np.ndarray:
         """float32 [n, width]."""
         out = np.zeros((len(self), self.width), np.float32)
@@ -180,7 +188,7 @@ class Tfidf:
         if self.settings.lowercase:
             texts = [t.lower() for t in texts]
         pieces = [analyser.ids(text) for text in texts for analyser in self._analysers]
-        lengths = np.fromiter(map(len, pieces), np.int64, len(pieces)).reshape(len(texts), -1).sum(1)
+        lengths = np.fromiter(map(len, pieces), np.int64, len(pieces)).reshape(len(texts), len(self._analysers)).sum(1)
         rows = np.repeat(np.arange(len(texts)), lengths)
         keys = rows * self.width
         if pieces:

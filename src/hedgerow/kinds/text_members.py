@@ -108,6 +108,8 @@ class TfidfLinear:
         vocabularies = [terms(tables[b.name], f"{spot.where}, vocabulary '{b.name}'") for b in record.blocks]
         width = sum(map(len, vocabularies))
         idf = floats(arrays["idf"], (width,), f"{spot.where}: idf")
+        if (idf < 0).any():
+            raise HedgerowError(f"{spot.where}: idf holds a negative value")
         self._head = _Head(arrays["coef"], arrays["intercept"], arrays.get("classes"), width, spot)
         self.tfidf = Tfidf(record, vocabularies, idf)
         self.arrays = {"idf": idf, **self._head.arrays}
@@ -286,8 +288,8 @@ class Exact:
         need(arrays, (), (), spot.where)
         need(tables, ("table",), (), spot.where)
         table = tables["table"]
-        if not isinstance(table, dict):
-            raise HedgerowError(f"{spot.where}: its table is not text -> codes")
+        if not isinstance(table, dict) or not table:
+            raise HedgerowError(f"{spot.where}: its table is not text -> codes, or empty")
         self._table: dict[str, list[int]] = {}
         for text, codes in table.items():
             if not isinstance(codes, list) or not codes or not all(isinstance(c, str) for c in codes):

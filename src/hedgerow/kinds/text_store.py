@@ -28,6 +28,7 @@ from hedgerow.kinds.text_codes import Crosswalk
 from hedgerow.kinds.text_features import Form
 from hedgerow.kinds.text_members import MEMBERS, Member, MemberEngine, Spot, floats
 from hedgerow.kinds.text_search import Vectors
+from hedgerow.kinds.texts import MAX_CHARACTERS
 from hedgerow.pack import Info, read_arrays, write_arrays
 from hedgerow.schema import Record, check
 
@@ -45,8 +46,11 @@ _WEIGHTS = "weights.safetensors"
 class Preprocess(Record):
     """What happens to a text before anything else; training must do the same (``text_features.normalise``)."""
 
-    unicode: Form = "NFKC"
-    max_characters: int = Field(default=10_000, ge=1, le=1_000_000)  # the rest is cut, and the answer says so
+    unicode: Form
+    max_characters: int = Field(ge=1, le=MAX_CHARACTERS)  # the rest is cut, and the answer says so
+
+
+USUAL = Preprocess(unicode="NFKC", max_characters=10_000)
 
 
 class Combine(Record):
@@ -91,8 +95,9 @@ class ModelFile(Record):
     """``model.json``."""
 
     members: tuple[MemberRecord, ...] = Field(min_length=1)
-    combine: Combine = Combine()
-    calibration: Calibration = Calibration()
+    combine: Combine
+    calibration: Calibration
+    crosswalk: bool  # whether there is a crosswalk.json
 
 
 @dataclass(frozen=True)
@@ -180,7 +185,10 @@ def read_parts(pack: Holder, dim: int | None = None) -> Parts:
         width = dim or (found.shape[1] if found.ndim == 2 else 0)
         store = Vectors(floats(found, (len(examples), width), f"{where}: {VECTORS}"), labels)
     members = _members(pack, model, arrays, Spot(tree, where, store, dim))
-    crosswalk = Crosswalk(pack.json(CROSSWALK) if pack.has(CROSSWALK) else {}, tree, f"{where}/{CROSSWALK}")
+    table = pack.json(CROSSWALK) if model.crosswalk else {}
+    if model.crosswalk and not table:
+        raise HedgerowError(f"{where}/{CROSSWALK} holds no code")
+    crosswalk = Crosswalk(table, tree, f"{where}/{CROSSWALK}")
     return Parts(tree, preprocess, model, members, examples, store, crosswalk)
 
 
@@ -219,15 +227,13 @@ def _is_share(text: str) -> bool:
 
 def _examples(pack: Holder, tree: Tree) -> tuple[tuple[Example, ...], np.ndarray]:
     where = f"{pack.path}/{EXAMPLES}"
-    if not pack.has(EXAMPLES):
-        return (), np.empty(0, np.int64)
     found = pack.json(EXAMPLES)
     try:
         examples = _EXAMPLES.validate_python(found)
     except ValidationError as e:
         place = e.errors()[0]["loc"]
         number = place[0] if place else 0
-        if isinstance(found, list) and isinstance(number, int):
+        if isinstance(found, list) and isinstance(number, int) and number < len(found):
             check(Example, found[number], f"{where}, example {number + 1}")  # says the same in one line
         raise HedgerowError(f"{where} is not a list of examples") from None
     labels = [tree.find(x.code, f"{where}, example {i + 1}") for i, x in enumerate(examples)]
@@ -286,7 +292,7 @@ def write_parts(
         MemberRecord(type=m.type, settings=dict(m.settings), arrays=tuple(m.arrays), tables=tuple(m.tables))
         for m in members
     )
-    model = ModelFile(members=records, combine=combine, calibration=calibration)
+    model = ModelFile(members=records, combine=combine, calibration=calibration, crosswalk=bool(crosswalk))
     arrays = {f"{i}.{name}": a for i, m in enumerate(members) for name, a in m.arrays.items()}
     if vectors is not None:
         arrays[VECTORS] = vectors
