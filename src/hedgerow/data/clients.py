@@ -49,6 +49,7 @@ def _command(it: Source, folder: Path) -> list[str]:
     if it.client == "pip":
         kind = f"--no-binary={it.package}" if it.sdist else "--only-binary=:all:"
         options = ["--no-deps", kind, "--no-input", "--disable-pip-version-check", "--retries", "2", "--timeout", "30"]
+        options += ["--platform", it.platform] if it.platform else []
         return [*_pip(), "download", *options, "--dest", str(folder), f"{it.package}=={it.version}"]
     if it.client == "npm":
         options = ["--ignore-scripts", "--no-update-notifier", "--pack-destination", str(folder)]

@@ -68,7 +68,7 @@ def listing() -> list[dict[str, Any]]:
     """What ``hedgerow data`` shows: every known source, whether it is cached, and on which terms it may be used."""
     rows = []
     for it in sources().values():
-        row = it.model_dump(exclude={"only", "sdist"})
+        row = it.model_dump(exclude={"only", "sdist", "platform"})
         rows.append({**row, "used_by": list(it.used_by), "cached": _kept(it) is not None})
     return rows
 

@@ -103,12 +103,14 @@ def _name(rows: Sequence[LcaRow]) -> LcaName:
 
 def _read_workbook(path: Path) -> list[list[str]]:
     package_version("openpyxl", "reading a workbook")
+    from zipfile import BadZipFile
+
     import openpyxl
     from openpyxl.utils.exceptions import InvalidFileException
 
     try:
         book = openpyxl.load_workbook(path, read_only=True, data_only=True)
-    except (InvalidFileException, OSError, KeyError, ValueError) as e:
+    except (InvalidFileException, BadZipFile, OSError, KeyError, ValueError) as e:
         raise HedgerowError(f"{path} is not a readable workbook (.xlsx): {e}") from e
     try:
         if "overview" not in book.sheetnames:
@@ -144,7 +146,8 @@ def lca_stress(*, offline: bool = False, progress: fetch.Progress | None = None)
             for row in csv.DictReader(f):
                 label = _stress_label(row)
                 if label:
-                    groups.setdefault(row["name"], []).append((label, row["reference product"]))
+                    product = row.get("reference product") or row.get("product") or ""
+                    groups.setdefault(row["name"], []).append((label, product))
     found = []
     for name, pairs in groups.items():
         rows = [LcaRow(name, label, product, "") for label, product in pairs]

@@ -36,6 +36,7 @@ class Source(Record):
     shareable: bool
     used_by: tuple[str, ...] = ()
     note: str = ""
+    platform: str = Field(default="", pattern=r"^[a-z0-9_]*$")  # whose wheel is asked for, where each has its own
     sdist: bool = False  # published only as a source package, whose build script runs while pip fetches it
 
     @field_validator("path")
