@@ -1,4 +1,4 @@
-"""Schedules: bounds, shapes and ends."""
+"""Schedules: bounds, shapes and ends; and whose turn it is."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hedgerow.train import Schedule
+from hedgerow.objectives import Objective
+from hedgerow.train import Phase, Schedule, Shuffled
+from hedgerow.train.plan import whose_turn
 
 shapes = st.sampled_from(["constant", "linear", "cosine", "poly"])
 schedules = st.builds(
@@ -48,3 +50,13 @@ def test_cosine_is_torchs() -> None:
         assert ours(step, 20) == pytest.approx(optimiser.param_groups[0]["lr"])
         optimiser.step()
         theirs.step()
+
+
+@given(st.lists(st.integers(1, 4), min_size=1, max_size=3), st.integers(1, 4))
+def test_phases_take_their_turns_and_count_their_own_steps(steps: list[int], rounds: int) -> None:
+    nothing = Objective(lambda nets, batch: {})
+    phases = [Phase(str(i), nothing, Shuffled(1, 1, 0, lambda _: {}), (), n) for i, n in enumerate(steps)]
+    written_out = [i for _ in range(rounds) for i, n in enumerate(steps) for _ in range(n)]
+    for step, expected in enumerate(written_out):
+        phase, local = whose_turn(phases, step)
+        assert phase is phases[expected] and local == written_out[:step].count(expected)

@@ -35,7 +35,8 @@ def train(nets: Nets, phases: Sequence[Phase], plan: TrainPlan) -> Trained:
         loop = _Loop(nets, phases, plan, interrupted)
         with torch.random.fork_rng(devices=[loop.device] if loop.device.type == "cuda" else []):
             loop.start()
-            with progress(plan.name, loop.total, plan.quiet or loop.crew.rank > 0) as tick:
+            quiet = plan.quiet or loop.crew.rank > 0 or (plan.run is not None and plan.run.quiet)
+            with progress(plan.name, loop.total, quiet) as tick:
                 tick(loop.at.step)
                 while not loop.finished:
                     phase, local = whose_turn(phases, loop.at.step)
