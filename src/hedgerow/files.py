@@ -118,7 +118,7 @@ def read_json(path: Path) -> Any:
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError as e:
         raise HedgerowError(f"{path} is missing") from e
-    except (ValueError, OSError) as e:
+    except (ValueError, OSError, RecursionError) as e:
         raise HedgerowError(f"{path} is not readable JSON: {e}") from e
 
 

@@ -53,7 +53,7 @@ def wrong(call: Any, *arguments: Any, **more: Any) -> str:
     return str(caught.value)
 
 
-# --- probabilities ----------------------------------------------------------------------------------------------------
+# --- probabilities ---------------------------------------------------------------------------------------------------
 def test_probabilities_are_those_of_scikit_learn_at_the_temperature(model: Model) -> None:
     both, head = text_toys.fitted()
     p = head.predict_proba(both.transform([normalise(t) for t in ASKED])) ** (1 / 0.8)
@@ -132,7 +132,7 @@ def test_temper(weights: list[float], temperature: float) -> None:
     np.testing.assert_allclose(temper(p.copy(), temperature)[0], np.array(powers) / sum(powers), atol=1e-4)
 
 
-# --- one by one, all together, before and after saving -----------------------------------------------------------------
+# --- one by one, all together, before and after saving ---------------------------------------------------------------
 def test_batches_answer_as_single_texts_do(model: Model, trunk_model: Model) -> None:
     inputs = [*ASKED, *TEXTS] * 12  # more than one chunk
     for which in (model, trunk_model):
@@ -172,7 +172,7 @@ def test_trunk_vectors_of_examples_are_computed_when_not_given(tmp_path: Path) -
     assert one.digest == two.digest
 
 
-# --- the answer ---------------------------------------------------------------------------------------------------------
+# --- the answer ------------------------------------------------------------------------------------------------------
 def test_the_answer_is_the_record_that_was_promised(model: Model) -> None:
     answer = model.predict([{"id": 17, "text": "irrigated rice farm"}])[0]
     jsonschema.validate(answer, KIND.schema)
@@ -244,7 +244,7 @@ def test_cells_and_lines(model: Model) -> None:
     assert KIND.line(unsure).startswith("review: no level is sure enough\n   best: ")
 
 
-# --- rows and bad input -------------------------------------------------------------------------------------------------
+# --- rows and bad input ----------------------------------------------------------------------------------------------
 def test_read_takes_a_code_only_with_its_scheme() -> None:
     assert KIND.read({"text": "rice", "code": "0112"}, Path()) == {"text": "rice"}
     assert KIND.read({"text": "rice", "code": "0112", "scheme": " ", "id": "7"}, Path()) == {"text": "rice", "id": "7"}
@@ -287,7 +287,7 @@ def test_lone_surrogates_and_odd_spaces_are_read(model: Model, trunk_model: Mode
         )
 
 
-# --- national codes -----------------------------------------------------------------------------------------------------
+# --- national codes --------------------------------------------------------------------------------------------------
 def test_a_national_code_restricts_the_classes(model: Model) -> None:
     row = {"text": "irrigated rice farm", "code": "0111", "scheme": "NACE Rev. 2"}
     answer, alone = model.predict([row, "irrigated rice farm"], top=8)
@@ -320,7 +320,7 @@ def test_an_unknown_code_falls_back_to_the_text_and_says_so(model: Model) -> Non
     assert "no text to answer from" in wrong(model.predict, [{**row, "text": ""}])
 
 
-# --- what weigh asks ----------------------------------------------------------------------------------------------------
+# --- what weigh asks -------------------------------------------------------------------------------------------------
 def test_flops_by_hand(model: Model, trunk_model: Model) -> None:
     engine: Any = model.engine
     flops = engine.flops("run", {"words": 12}, 3)
@@ -349,7 +349,7 @@ def test_sample_texts() -> None:
             assert len(KIND.unit.make(size, seed).split()) == size["words"]
 
 
-# --- saving what does not fit -------------------------------------------------------------------------------------------
+# --- saving what does not fit ----------------------------------------------------------------------------------------
 def test_a_failed_save_leaves_the_older_pack_alone(tmp_path: Path) -> None:
     pack = text_toys.text_classifier(tmp_path)
     for changes, message in [

@@ -125,9 +125,75 @@ def segmenter(tmp: Path) -> Pack:
     return save_segmenter(tmp / "masks", info("tiny-masks", "segmenter"), model, labels, net)
 
 
+def text_classifier(tmp: Path) -> Pack:
+    """Every member at once, on a random BERT as trunk."""
+    from hedgerow.kinds.hierarchy import Label, LabelsFile
+    from hedgerow.kinds.text_classifier import save_text_classifier
+    from hedgerow.kinds.text_members import Member
+
+    rng = np.random.default_rng(0)
+    upper = [("0111", "A"), ("0112", "A"), ("1071", "C"), ("1313", "C"), ("6201", "J")]
+    labels = [Label(code=c, title=f"class {c}", group=c[:3], division=c[:2], section=s) for c, s in upper]
+    words = ["of", "rice", "growing", "wholesale", "growing of", "repair"]
+    pieces = [" of", "ing", "rep", "ric", "ing ", "rice "]
+    blocks = [
+        {"name": "word", "analyser": "word", "ngrams": [1, 2]},
+        {"name": "char", "analyser": "char_wb", "ngrams": [3, 5]},
+    ]
+    linear = {"idf": rng.uniform(1, 3, 12), "coef": rng.normal(size=(5, 12)), "intercept": rng.normal(size=5)}
+    head = {"W": rng.normal(size=(5, 32)) / 3, "b": rng.normal(size=5), "mean": rng.normal(size=32)}
+    members = [
+        Member("exact", tables={"table": {"growing of rice": ["0112"]}}),
+        Member("tfidf-linear", {"blocks": blocks}, linear, {"word": words, "char": pieces}),
+        Member("trunk-linear", {}, {**head, "scale": rng.uniform(1, 2, 32)}),
+        Member("trunk-knn", {"k": 3, "tau": 0.5}),
+        Member("trunk-titles", {"scale": 2.0}, {"vectors": rng.normal(size=(5, 32))}),
+        Member("prior", arrays={"p": rng.uniform(1, 2, 5)}),
+    ]
+    texts = ["rice fields", "barley farm", "bread bakery", "dyeing of cotton", "web sites", "paddy rice"]
+    codes = ["0112", "0111", "1071", "1313", "6201", "0112"]
+    return save_text_classifier(
+        tmp / "texts",
+        info("tiny-texts", "text-classifier"),
+        LabelsFile(scheme="ISIC Rev.4", labels=tuple(labels), titles={"section": {"A": "farms"}}),
+        members,
+        {"rule": "mean", "weights": [0, 1, 1, 1, 1, 0.1], "exact_first": True},
+        [{"text": t, "code": c, "source": "made up"} for t, c in zip(texts, codes, strict=True)],
+        trunk=encoder(tmp),
+        calibration={"temperature": 1.2, "thresholds": {"0.90": 0.4}, "fitted_on": "nothing", "n": 6},
+        crosswalk={"NACE2": {"01.1": ["0111", "0112"]}},
+    )
+
+
 MAKERS = {
+    "text-classifier": text_classifier,
     "encoder": encoder,
     "decoder-lm": decoder_lm,
     "image-classifier": image_classifier,
     "segmenter": segmenter,
+}
+
+
+# --- what the conformance test asks of each kind ---------------------------------------------------------------------
+def image_row(tmp: Path) -> dict[str, str]:
+    np.save(tmp / "picture.npy", np.random.default_rng(1).integers(0, 256, (12, 9, 3), dtype=np.uint8))
+    return {"image": "picture.npy"}
+
+
+# one good row of a file of inputs; file names in it are relative to the folder given
+ROWS = {
+    "text-classifier": lambda tmp: {"text": "growing of rice"},
+    "encoder": lambda tmp: {"text": "growing of rice"},
+    "decoder-lm": lambda tmp: {"prompt": "Rice is grown"},
+    "image-classifier": image_row,
+    "segmenter": image_row,
+}
+
+# the numbers behind the answers, which must agree between forms: (loaded form, inputs) -> array
+NUMBERS = {
+    "text-classifier": lambda engine, inputs: engine.probabilities(inputs),
+    "encoder": lambda engine, inputs: engine.encode(inputs),
+    "decoder-lm": lambda engine, inputs: engine.encode(inputs),
+    "image-classifier": lambda engine, inputs: engine.probabilities(inputs),
+    "segmenter": lambda engine, inputs: np.stack([engine.logits(i) for i in inputs]),
 }

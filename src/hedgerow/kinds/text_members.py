@@ -15,6 +15,7 @@ from pydantic import Field
 
 from hedgerow.errors import HedgerowError
 from hedgerow.kinds.hierarchy import Tree
+from hedgerow.kinds.text_checks import floats, integers, need, terms
 from hedgerow.kinds.text_features import Rows, Tfidf, TfidfSettings, exact_key
 from hedgerow.kinds.text_search import Vectors, unit
 from hedgerow.schema import Record, check
@@ -349,50 +350,13 @@ MEMBERS: dict[str, Callable[[Mapping[str, Any], Arrays, Tables, Spot], MemberEng
 }
 
 
-# --- small checks and sums -------------------------------------------------------------------------------------------
+# --- small sums and checks -------------------------------------------------------------------------------------------
 def softmax(scores: np.ndarray) -> np.ndarray:
     """exp(z) / sum exp(z) over the last axis, float32; the scores are overwritten."""
     scores -= scores.max(1, keepdims=True)
     np.exp(scores, out=scores)
     scores /= scores.sum(1, keepdims=True)
     return scores
-
-
-def need(found: Mapping[str, Any], must: Sequence[str], may: Sequence[str], where: str) -> None:
-    """HedgerowError unless ``found`` has every name of ``must`` and none beyond ``may``."""
-    missing = [name for name in must if name not in found]
-    if missing:
-        raise HedgerowError(f"{where}: '{missing[0]}' is missing")
-    extra = sorted(set(found) - set(must) - set(may))
-    if extra:
-        raise HedgerowError(f"{where}: '{extra[0]}' belongs to no part of it")
-
-
-def floats(array: np.ndarray, shape: tuple[int, ...], what: str) -> np.ndarray:
-    """The array as float32, checked: real numbers, that shape, all finite."""
-    if array.dtype.kind != "f":
-        raise HedgerowError(f"{what} holds {array.dtype} where real numbers are expected")
-    if array.shape != shape:
-        raise HedgerowError(f"{what} has shape {list(array.shape)}, the rest of the Pack asks for {list(shape)}")
-    if not np.isfinite(array).all():
-        raise HedgerowError(f"{what} holds a value that is not finite")
-    with np.errstate(over="ignore"):
-        out = array.astype(np.float32)
-    if not np.isfinite(out).all():
-        raise HedgerowError(f"{what} holds a value beyond float32")
-    return out
-
-
-def integers(array: np.ndarray, below: int, what: str, rows: int | None = None, distinct: bool = False) -> np.ndarray:
-    """The array as int64 [rows], checked: whole numbers within 0..below-1, all different when ``distinct``."""
-    if array.dtype.kind not in "iu" or array.ndim != 1 or (rows is not None and len(array) != rows):
-        expected = f"{rows} whole numbers" if rows is not None else "one list of whole numbers"
-        raise HedgerowError(f"{what} has shape {list(array.shape)} of {array.dtype}, expected {expected}")
-    if len(array) and (int(array.min()) < 0 or int(array.max()) >= below):
-        raise HedgerowError(f"{what} points outside the {below} classes")
-    if distinct and (not len(array) or len(np.unique(array)) != len(array)):
-        raise HedgerowError(f"{what} must name at least one class, and each once")
-    return array.astype(np.int64)
 
 
 def width_of(array: np.ndarray, spot: Spot, name: str) -> int:
@@ -402,12 +366,3 @@ def width_of(array: np.ndarray, spot: Spot, name: str) -> int:
     if spot.dim is not None and array.shape[1] != spot.dim:
         raise HedgerowError(f"{spot.where}: {name} has {array.shape[1]} columns, the trunk gives {spot.dim}")
     return int(array.shape[1])
-
-
-def terms(value: Any, where: str) -> list[str]:
-    """A vocabulary: a list of different strings."""
-    if not isinstance(value, list) or not all(isinstance(t, str) for t in value):
-        raise HedgerowError(f"{where} is not a list of terms")
-    if len(set(value)) != len(value):
-        raise HedgerowError(f"{where} holds a term twice")
-    return value

@@ -24,9 +24,10 @@ from pydantic import Field, TypeAdapter, ValidationError
 from hedgerow import files
 from hedgerow.errors import HedgerowError, did_you_mean
 from hedgerow.kinds.hierarchy import LabelsFile, Tree
+from hedgerow.kinds.text_checks import floats
 from hedgerow.kinds.text_codes import Crosswalk
 from hedgerow.kinds.text_features import Form
-from hedgerow.kinds.text_members import MEMBERS, Member, MemberEngine, Spot, floats
+from hedgerow.kinds.text_members import MEMBERS, Member, MemberEngine, Spot
 from hedgerow.kinds.text_search import Vectors
 from hedgerow.kinds.texts import MAX_CHARACTERS
 from hedgerow.pack import Info, read_arrays, write_arrays
@@ -185,6 +186,8 @@ def read_parts(pack: Holder, dim: int | None = None) -> Parts:
         width = dim or (found.shape[1] if found.ndim == 2 else 0)
         store = Vectors(floats(found, (len(examples), width), f"{where}: {VECTORS}"), labels)
     members = _members(pack, model, arrays, Spot(tree, where, store, dim))
+    if pack.has(CROSSWALK) and not model.crosswalk:
+        raise HedgerowError(f"{where}: it holds a {CROSSWALK}, which {MODEL} does not speak of")
     table = pack.json(CROSSWALK) if model.crosswalk else {}
     if model.crosswalk and not table:
         raise HedgerowError(f"{where}/{CROSSWALK} holds no code")
