@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fakes import install, make_pack
+from fakes import FakeKind, install, make_pack
 from rich.console import Console
 
 from hedgerow.cost import Cost
@@ -69,17 +69,25 @@ def test_other_tests_never_share_an_axis(tmp_path: Path) -> None:
     assert "different" in result["note"]
 
 
-def test_a_form_without_a_score_of_its_own_is_assumed(tmp_path: Path) -> None:
+def test_a_form_of_the_same_weights_may_stand_at_the_base_score_and_is_marked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(FakeKind, "variants", lambda self, pack: ("numpy", "onnx", "onnx-int8"))
     pack = make_pack(tmp_path / "p", "p")
-    for variant in ("numpy", "numpy-int8"):
+    for variant in ("numpy", "onnx", "onnx-int8"):
         cost(pack, variant)
     scored(pack, 0.8)
-    assert points(compare([pack], "prefill_ms", "accuracy"))["p", "numpy-int8"]["assumed"] == [
-        "accuracy of the form 'numpy'"
+    result = compare([pack], "prefill_ms", "accuracy")
+    found = points(result)
+    assert (found["p", "onnx"]["y"], found["p", "onnx"]["assumed"]) == (0.8, ["accuracy of the form 'numpy'"])
+    # int8 weights answer differently: no score, no point
+    assert ("p", "onnx-int8") not in found
+    assert [(x["variant"], x["why"]) for x in result["left_out"]] == [
+        ("onnx-int8", "this form was never scored on 'accuracy'")
     ]
-    scored(pack, 0.6, "numpy-int8")
-    found = points(compare([pack], "prefill_ms", "accuracy"))["p", "numpy-int8"]
-    assert (found["y"], found["assumed"]) == (0.6, [])
+    scored(pack, 0.6, "onnx-int8")
+    found = points(compare([pack], "prefill_ms", "accuracy"))
+    assert (found["p", "onnx-int8"]["y"], found["p", "onnx-int8"]["assumed"]) == (0.6, [])
 
 
 def test_an_assumed_cost_is_marked(tmp_path: Path) -> None:

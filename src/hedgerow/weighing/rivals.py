@@ -10,6 +10,7 @@ from hedgerow import kinds
 from hedgerow.cost import Cost, latest
 from hedgerow.errors import HedgerowError, did_you_mean
 from hedgerow.pack import Pack, open_pack
+from hedgerow.runtimes import runtime_of
 from hedgerow.schema import check
 from hedgerow.weighing.device import measured_device
 
@@ -37,8 +38,8 @@ def compare(
     the batches that were weighed), ``disk_bytes``, ``weights_bytes``, ``peak_bytes``, ``energy_j``, ``flops``, or the
     name of a score. Points are in one group only when their Task digest and split are equal; ``front`` marks those
     that no other point of the group beats in both. ``device`` is a fingerprint; None takes this machine if any Pack
-    was weighed here, else the device that most rows speak of. A form without a score of its own stands at the score
-    of the Pack's base form, marked ``assumed``; what has no point is in ``left_out`` with the reason.
+    was weighed here, else the device that most rows speak of. A form of the same weights without a score of its own
+    stands at that of the Pack's base form, marked ``assumed``; what has no point is in ``left_out`` with the reason.
     """
     opened = [p if isinstance(p, Pack) else open_pack(p) for p in packs]
     costs = {pack.digest: [check(Cost, row, f"{pack.path}/costs.jsonl") for row in pack.costs] for pack in opened}
@@ -121,11 +122,16 @@ def _known(packs: Sequence[Pack], costs: dict[str, list[Cost]]) -> list[str]:
 
 
 def scores_of(pack: Pack, form: str, metric: str) -> list[dict[str, Any]]:
-    """The newest score line of each (Task, split) with this metric: the form's own, else the base form's, marked."""
+    """The newest score line of each (Task, split) with this metric: the form's own, else the base form's, marked.
+
+    A form that only changes the engine (onnx of torch) may stand at the base form's score; one that changes the weights
+    (onnx-int8) answers differently, and has no score until it was asked itself.
+    """
     base = kinds.kind(pack.info.kind).variants(pack)[0]
+    same_weights = runtime_of(form) == form
     best: dict[tuple[str, str], dict[str, Any]] = {}
     for own, variant in ((False, base), (True, form)):
-        for line in pack.scores:
+        for line in pack.scores if own or same_weights else ():
             if line["variant"] == variant and metric in line["metrics"]:
                 key = (line["task"]["digest"], line["task"]["split"])
                 assumed = "" if own or form == base else f"{metric} of the form '{base}'"
@@ -173,6 +179,8 @@ def _why_not(pack: Pack, form: str, rows: Sequence[Cost], names: tuple[str, str]
         return f"not weighed on device {where} with {threads} thread{'s' if threads != 1 else ''}"
     scored = sorted({m for line in pack.scores for m in line["metrics"]})
     missing = [n for n in names if not scores_of(pack, form, n) and n not in _OF_ROW and not _is_cost(n)]
+    if missing and missing[0] in scored:
+        return f"this form was never scored on '{missing[0]}'"
     if missing:
         return f"has no score '{missing[0]}' (scores: {', '.join(scored) or 'none'})"
     return f"has no value for {names[0]} and {names[1]} together"
