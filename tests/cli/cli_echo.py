@@ -79,11 +79,11 @@ class Echo:
 KIND = Echo()
 
 
-def save(path: Path, **info: Any) -> Path:
+def save(path: Path, trunk: Pack | None = None, **info: Any) -> Path:
     """A Pack of this kind at ``path``."""
     data = (Source(name="words", licence="MIT", rows=3), Source(name="books", licence="closed", shareable=False))
     fields: dict[str, Any] = {"name": "echo", "kind": "echo", "data": data, "shareable": False, "summary": "an echo"}
-    with create(path, Info(**{**fields, **info})) as folder:
+    with create(path, Info(**{**fields, **info}), trunk=trunk) as folder:
         files.write_json(folder / "echo.json", {})
     return path
 

@@ -22,6 +22,7 @@ class Config(Record):
     steps: int = Field(default=3, ge=1, description="how many steps to take")
     sleep: float = Field(default=0.0, ge=0, description="seconds a step")
     examples: str = Field(default="", description="a file of coded examples")
+    trunk: bool = Field(default=False, description="stand on a trunk")
 
 
 def build(config: Config, out: Path, run: Run) -> Pack:
@@ -29,8 +30,9 @@ def build(config: Config, out: Path, run: Run) -> Pack:
     for step in range(len(files.read_jsonl(done)), config.steps):
         time.sleep(config.sleep)
         files.append_jsonl(done, {"step": step})
+    trunk = open_pack(cli_echo.save(run.folder / "trunk", name="trunk")) if config.trunk else None
     cli_echo.save(
-        out, system="isic", preset=run.config["preset"], config=config.model_dump(), seed=run.seed,
+        out, trunk, system="isic", preset=run.config["preset"], config=config.model_dump(), seed=run.seed,
         summary=f"built in {len(files.read_jsonl(done))} steps",
     )  # fmt: skip
     return open_pack(out)

@@ -80,9 +80,17 @@ def test_a_pack_is_extended_and_not_overwritten(run: Run, pack: Path, tmp_path: 
     assert said.code == 0
     more = open_pack(tmp_path / "packs/more")
     assert more.info.parents[0].digest == open_pack(tmp_path / "packs/isic").digest
-    assert more.info.config == {"steps": 3, "sleep": 0.0, "examples": "my.csv"}
+    assert more.info.config == {"steps": 3, "sleep": 0.0, "examples": "my.csv", "trunk": False}
     run("build", "isic", "--from", "packs/isic").failed("Pack to start from", "-o")
     run("build", "isic", "--from", pack, "-o", "x").failed("not by isic")
+
+
+def test_a_thin_pack_keeps_its_trunk_in_the_cache(run: Run, tmp_path: Path) -> None:
+    run("build", "isic", "--set", "trunk=true", "-o", "full")
+    run("build", "isic", "--set", "trunk=true", "-o", "thin", "--thin")
+    full, thin = run("show", "full", "--json").json, run("show", "thin", "--json").json
+    assert (full["thin"], thin["thin"]) == (False, True) and full["digest"] == thin["digest"]
+    assert open_pack(tmp_path / "thin").trunk().info.name == "trunk" == open_pack(tmp_path / "full").trunk().info.name
 
 
 def test_a_stranger_without_the_large_installation(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
