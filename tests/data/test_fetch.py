@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from packages import MEMBERS, file_source, folder_source, tgz, wheel
+from packages import MEMBERS, deb, file_source, folder_source, tgz, wheel
 
 from hedgerow.data import archives, clients, fetch
 from hedgerow.data.sources import Source
@@ -83,6 +83,14 @@ def test_a_folder_is_fetched_whole(client: Client) -> None:
         "deep/weights.bin",
     ]
     assert fetch.obtain(folder_source()) == path and client.runs == 1
+
+
+@pytest.mark.parametrize(("name", "make"), [("npm", tgz), ("apt", deb)])
+def test_the_other_clients_packages(
+    client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, make: Callable[[Path], Path]
+) -> None:
+    client.use(monkeypatch, make(tmp_path / {"npm": "pack-1.0.tgz", "apt": "pack_1.0_all.deb"}[name]))
+    assert fetch.obtain(file_source(client=name)).read_bytes() == MEMBERS["pack/table.csv"]
 
 
 def test_progress_ends_at_the_size_of_the_package(
@@ -299,7 +307,7 @@ def test_the_users_own_package_is_unpacked(client: Client, package: Path) -> Non
     assert (path / "config.json").exists() and client.runs == 0 and left_over() == []
 
 
-@pytest.mark.parametrize("inside", ["table.csv", "table/table.csv", "pack/table.csv"])
+@pytest.mark.parametrize("inside", ["table.csv", "table/table.csv", "pack/table.csv", "table"])
 def test_a_data_folder_may_hold_the_file(
     client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, inside: str
 ) -> None:
@@ -312,6 +320,8 @@ def test_a_data_folder_may_hold_the_file(
 
 def test_a_data_folder_may_hold_the_package(client: Client, package: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HEDGEROW_DATA", str(package.parent))
+    with pytest.raises(HedgerowError, match="offline"):
+        fetch.obtain(folder_source(version="2.0"), offline=True)
     path = fetch.obtain(folder_source(package="Pack"), offline=True)
     assert path.is_relative_to(fetch.data_dir()) and client.runs == 0
 
@@ -322,9 +332,13 @@ def test_a_data_folder_without_it_is_no_obstacle_and_a_wrong_one_is_named(
     (tmp_path / "have").mkdir()
     monkeypatch.setenv("HEDGEROW_DATA", str(tmp_path / "have"))
     assert fetch.obtain(folder_source()).exists() and client.runs == 1
+    (tmp_path / "have" / "table.csv").write_text("another table of that name")
+    with pytest.raises(HedgerowError, match=r"offline \(.*table.csv has another sha256\)"):
+        fetch.obtain(file_source(), offline=True)
+    assert fetch.obtain(file_source()).is_relative_to(fetch.data_dir()) and client.runs == 2
     monkeypatch.setenv("HEDGEROW_DATA", str(tmp_path / "absent"))
     with pytest.raises(HedgerowError, match="not a folder"):
-        fetch.obtain(file_source())
+        fetch.obtain(file_source(name="other"))
 
 
 # ---- the cache -----------------------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ their build script runs then.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Collection, Iterator
@@ -53,13 +54,13 @@ def obtain(
     kept = _kept(it)
     if kept is not None:
         return kept
-    given = os.environ.get("HEDGEROW_DATA")
-    if given:
-        candidate = _in_folder(it, Path(given))
-        if candidate is not None:
+    candidates = _in_folder(it, os.environ.get("HEDGEROW_DATA"))
+    for candidate in candidates:
+        with suppress(HedgerowError):  # another file of that name; the registry may still have the right one
             return _own(it, candidate)
     if offline or os.environ.get("HEDGEROW_OFFLINE", "") not in ("", "0"):
-        raise HedgerowError(f"{it.name} is not in the cache and this run is offline; {_by_hand(it)}")
+        wrong = f" ({candidates[0]} has another sha256)" if candidates else ""
+        raise HedgerowError(f"{it.name} is not in the cache and this run is offline{wrong}; {_by_hand(it)}")
     with _locked(it, progress):
         return _kept(it) or _fetch(it, progress, allow_sdist)
 
@@ -172,20 +173,21 @@ def _own(it: Source, path: Path) -> Path:
     return path
 
 
-def _in_folder(it: Source, folder: Path) -> Path | None:
-    """What the user's data folder has for a source: the file or folder by its own name or ours, or the package."""
+def _in_folder(it: Source, given: str | None) -> list[Path]:
+    """What the user's data folder may have of a source: the file or folder by its own name or ours, or the package."""
+    if not given:
+        return []
+    folder = Path(given)
     if not folder.is_dir():
         raise HedgerowError(f"HEDGEROW_DATA names {folder}, which is not a folder")
-    for name in (it.basename, it.name, f"{it.name}/{it.basename}", it.path):
-        candidate = folder / name
-        if candidate.exists() and candidate.is_dir() == it.folder:
-            return candidate
-    stem = it.package.replace("-", "_").replace("@", "").replace("/", "-").lower()
+    names = (f"{it.name}/{it.basename}", it.path, it.name, it.basename)
+    found = [folder / name for name in names if (folder / name).exists() and (folder / name).is_dir() == it.folder]
+    stem = re.sub(r"[^a-z0-9]+", "_", f"{it.package}-".lower()).strip("_")
     for candidate in sorted(folder.iterdir()):
-        name = candidate.name.replace("-", "_").lower()
-        if name.startswith(f"{stem.replace('-', '_')}_{it.version}") and name.endswith(SUFFIXES[it.client]):
-            return candidate
-    return None
+        name = re.sub(r"[^a-z0-9.]+", "_", candidate.name.lower())
+        if name.startswith(f"{stem}_{it.version.lower()}") and name.endswith(SUFFIXES[it.client]):
+            found.append(candidate)
+    return found
 
 
 def _by_hand(it: Source) -> str:
