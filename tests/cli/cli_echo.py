@@ -23,6 +23,8 @@ class Engine:
     weights_bytes = 2
 
     def predict(self, inputs: Sequence[Any], options: Mapping[str, Any]) -> list[dict[str, Any]]:
+        if options["top"] < 1:
+            raise HedgerowError(f"top must be 1 or more, not {options['top']}")
         time.sleep(options["sleep"] * len(inputs))
         if "boom" in inputs:
             raise HedgerowError("the text is boom")

@@ -169,6 +169,12 @@ def test_what_does_not_go_together(run: Run, pack: Path, arguments: tuple[str, .
     run("use", pack, *arguments).failed("use --help", code=2)
 
 
+def test_an_option_that_the_model_refuses_is_no_fault_of_the_rows(run: Run, pack: Path, tmp_path: Path) -> None:
+    (tmp_path / "in.csv").write_text("text\nrice\noats\n")
+    run("use", pack, "--in", "in.csv", "--out", "out.csv", "--set", "top=0").failed("top must be 1")
+    assert not (tmp_path / "out.csv").exists()
+
+
 def test_memory_is_bounded(run: Run, pack: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Rows are asked in chunks, in order, and never held longer than one."""
     from hedgerow import kinds
@@ -178,7 +184,7 @@ def test_memory_is_bounded(run: Run, pack: Path, tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(kinds.Model, "predict", lambda self, i, **o: seen.append(len(i)) or asked(self, i, **o))
     (tmp_path / "in.csv").write_text("text\n" + "".join(f"w{i}\n" for i in range(1000)))
     run("use", pack, "--in", "in.csv", "--out", "out.csv")
-    assert max(seen) == batch.CHUNK and sum(seen) == 1000
+    assert max(seen) == batch.CHUNK and sum(seen) == 1000 and seen[0] == 0
     assert [r["code"] for r in rows_of(tmp_path / "out.csv")] == [f"W{i}" for i in range(1000)]
 
 

@@ -48,6 +48,7 @@ def use(
 
             emit(row_schema(model.kind.schema), stdout)
             return
+        model.predict([], **options)  # loads the form and checks the options, before any row could be blamed for them
         if score:
             assert source is not None
             _score(model, source, as_json, stdout)
