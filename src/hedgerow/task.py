@@ -23,8 +23,12 @@ class Task(Protocol):
 
     name: str
     options: Mapping[str, Any]  # what the system needs to make this Task again
-    digest: str
     splits: Mapping[str, Sequence[Example]]  # train, dev, test
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over ids, inputs and golds."""
+        ...
 
     def ask(self, example: Example) -> Any:
         """The model input of an example."""

@@ -133,16 +133,16 @@ def cheap(fold: Fold, seed: int, *, frozen: Sequence[str] = ("fuse", "smollm2"))
     return peers
 
 
-def fine(fold: Fold, seed: int, trunk: Pack, config: finetune.FineTune) -> Iterator[tuple[str, Model, Fold]]:
-    """MiniLM trained end to end: its head alone, its mixture, and the mixture with TF-IDF beside it."""
-    tuned = finetune.finetune(trunk, fold, config, run.seeds(seed), extra=True)
+def fine(fold: Fold, trunk: Pack, config: finetune.FineTune, kept: run.Run) -> Iterator[tuple[str, Model, Fold]]:
+    """MiniLM trained end to end: its head, its neighbours, their mixture, and the mixture with TF-IDF beside it."""
+    tuned = finetune.finetune(trunk, fold, config, kept.seeds, extra=True, run=kept)
     own = Fold(fold.tree, fold.train, fold.dev, fold.extra, features.remembered({"tuned": tuned.encode}))
     head, titles = tuned.head(own, "tuned"), models.titles(own, "tuned")
     knn = models.knn(own, "tuned", True)
     yield "encoder-head", models.single(head, own), own
     yield "encoder-nn", models.single(knn, own), own
     yield "encoder", models.mix([head, knn, titles], own), own
-    tfidf = models.tfidf(own, run.seeds(seed).order, True)
+    tfidf = models.tfidf(own, kept.seeds.order, True)
     yield "encoder+tfidf", models.mix([head, knn, titles, tfidf], own), own
 
 
@@ -227,8 +227,9 @@ def run_fine(grid: Grid, splits: Sequence[str], seeds: Sequence[int], config: fi
             if grid.has("peers", {"split": split, "model": "encoder+tfidf"}, seed):
                 continue
             task, fold = grid.task(split, seed)
+            kept = run.open_run(Path("runs"), "isic-encoder", {"split": split, **config.model_dump()}, seed, quiet=True)
             began = time.process_time()
-            for name, model, own in fine(fold, seed, grid.trunks["minilm"], config):
+            for name, model, own in fine(fold, grid.trunks["minilm"], config, kept):
                 made = replace(model, tuned={**model.tuned, "finetune_cpu_seconds": time.process_time() - began})
                 grid.score("peers", {"split": split, "model": name}, seed, task, own, partial(lambda m: m, made))
 

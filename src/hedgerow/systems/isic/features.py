@@ -22,12 +22,12 @@ from hedgerow.kinds import kind
 from hedgerow.kinds import open as open_model
 from hedgerow.kinds.text_features import normalise
 from hedgerow.pack import Info, Pack, Source, keep_trunk, open_pack, read_arrays, trunk_cache, write_arrays
+from hedgerow.run import Tick, progress
 from hedgerow.runtimes import runnable
 
 SHARD = 2048  # texts in one file: about 3 MB of MiniLM vectors, under a minute of SmolLM2
 
 Encode = Callable[[list[str]], np.ndarray]
-Progress = Callable[[int, int], None]
 
 
 def shard_folder(digest: str, form: str) -> Path:
@@ -50,7 +50,7 @@ def load(folder: Path) -> tuple[list[str], np.ndarray]:
     return texts, np.concatenate(parts) if parts else np.zeros((0, 0), np.float32)
 
 
-def compute(folder: Path, texts: Sequence[str], encode: Encode, progress: Progress | None = None) -> np.ndarray:
+def compute(folder: Path, texts: Sequence[str], encode: Encode, tick: Tick | None = None) -> np.ndarray:
     """Vectors [n, d] float32 of ``texts`` in their order, taken from the shards in ``folder`` or computed and kept.
 
     New texts are sorted by (length, text): batches are of even length, and the order does not hang on a hash seed.
@@ -58,6 +58,8 @@ def compute(folder: Path, texts: Sequence[str], encode: Encode, progress: Progre
     known, vectors = load(folder)
     have = {text: row for row, text in enumerate(known)}
     fresh = sorted({t for t in texts if t not in have}, key=lambda t: (len(t), t))
+    if tick:
+        tick(len(texts) - len(fresh))
     parts = [vectors] if len(known) else []
     for start in range(0, len(fresh), SHARD):
         chunk = fresh[start : start + SHARD]
@@ -68,8 +70,8 @@ def compute(folder: Path, texts: Sequence[str], encode: Encode, progress: Progre
         for text in chunk:
             have[text] = len(have)
         parts.append(made)
-        if progress:
-            progress(min(start + SHARD, len(fresh)), len(fresh))
+        if tick:
+            tick(len(chunk))
     stacked = np.concatenate(parts) if len(parts) > 1 else parts[0]
     return stacked[[have[t] for t in texts]]
 
@@ -87,9 +89,9 @@ class Frozen:
         *,
         bf16: Collection[str] = (),
         threads: int = 1,
-        progress: Progress | None = None,
+        quiet: bool = False,
     ) -> None:
-        self.trunks, self._bf16, self._threads, self._progress = dict(trunks), bf16, threads, progress
+        self.trunks, self._bf16, self._threads, self._quiet = dict(trunks), bf16, threads, quiet
         self._known: dict[str, dict[str, np.ndarray]] = {}
 
     def __call__(self, trunk: str, texts: Sequence[str]) -> np.ndarray:
@@ -112,7 +114,8 @@ class Frozen:
             with _autocast(low):
                 return np.asarray(engine[0].encode(chunk), np.float32)
 
-        return compute(shard_folder(pack.digest, form + ("-bf16" if low else "")), texts, encode, self._progress)
+        with progress(f"vectors of {trunk}", len(texts), self._quiet) as tick:
+            return compute(shard_folder(pack.digest, form + ("-bf16" if low else "")), texts, encode, tick)
 
 
 def _autocast(on: bool) -> Any:

@@ -8,15 +8,19 @@ import numpy as np
 
 from hedgerow.data import texts
 from hedgerow.kinds.hierarchy import Label, Tree, tree_of
+from hedgerow.run import Seeds
 from hedgerow.systems.isic.models import Fold, Rows, Vectors
 from hedgerow.systems.isic.splits import Split, label_titles
 from hedgerow.task import Example
 
 
-def fold_of(split: Split, vectors: Vectors) -> Fold:
-    """Labels, train, dev and further coded texts of a split; test stays outside, see :func:`rows_of`."""
+def fold_of(split: Split, vectors: Vectors, *, coded: bool = False) -> Fold:
+    """Labels, train, dev and further coded texts of a split; test stays outside, see :func:`rows_of`.
+
+    Coded texts stand beside ecoinvent's names, and with ``coded`` beside the user's; all other splits are made of them.
+    """
     tree = label_tree(split)
-    extra = coded_for(split, tree) if split.labels == "strings" else rows_of((), tree)
+    extra = coded_for(split, tree) if split.labels == "strings" or coded else rows_of((), tree)
     return Fold(tree, rows_of(split.train, tree), rows_of(split.dev, tree), extra, vectors)
 
 
@@ -29,7 +33,7 @@ def label_tree(split: Split) -> Tree:
         if level:
             upper[level][code] = title
     return tree_of(
-        [label(code, title) for code, title in titles.items()], upper, "ISIC4" if split.labels == "isic" else ""
+        [label(code, title) for code, title in titles.items()], upper, "ISIC Rev.4" if split.labels == "isic" else ""
     )
 
 
@@ -69,3 +73,17 @@ def coded_for(split: Split, tree: Tree) -> Rows:
     gold = np.zeros((len(found), len(tree)), bool)
     gold[np.arange(len(found)), classes] = True
     return Rows(tuple(found), gold)
+
+
+def some(rows: Rows, limit: int, seeds: Seeds) -> Rows:
+    """``limit`` of the rows, drawn by the seed 'data', in their order; all of them with 0."""
+    if not 0 < limit < len(rows):
+        return rows
+    kept = np.sort(seeds.generator("data").permutation(len(rows))[:limit])
+    return Rows(tuple(rows.texts[i] for i in kept), rows.gold[kept])
+
+
+def all_of(split: Split, tree: Tree) -> Rows:
+    """Train, and what dev and test hold with one class: for the last fit, when nothing is scored any more."""
+    single = [e for part in (split.train, split.dev, split.test) for e in part if len(e.gold) == 1]
+    return rows_of(sorted(single, key=lambda e: e.id), tree)

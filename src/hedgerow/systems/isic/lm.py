@@ -23,7 +23,8 @@ from hedgerow.pack import Pack
 from hedgerow.run import Run, Seeds
 from hedgerow.schema import Record, check
 from hedgerow.systems.isic.finetune import Alike
-from hedgerow.systems.isic.models import Fold, Model, Piece, Rows, Vectors, ranked, reciprocal_rank
+from hedgerow.systems.isic.folds import some
+from hedgerow.systems.isic.models import Fold, Model, Piece, Vectors, ranked, reciprocal_rank
 from hedgerow.train import Optimiser, Phase, Schedule, Shuffled, TrainPlan, steps_for, train
 
 
@@ -274,7 +275,7 @@ def reranker(
     """Teach the LM to name the title of a text (``limit`` texts of train, 0 = all), then weigh its word on dev."""
 
     lm = _adapted(pack, config, seeds, head=True)
-    rows = _some(fold.train, limit, seeds)
+    rows = some(fold.train, limit, seeds)
     pairs = [_pair(lm, text, fold.titles[c]) for text, c in zip(rows.texts, rows.classes)]
 
     def collate(i: Any) -> dict[str, Any]:
@@ -287,13 +288,6 @@ def reranker(
 
     _fit({"lm": lm.net}, losses, collate, [ids for ids, _ in pairs], config, seeds, run, "rerank")
     return _weighed(Reranker(base, lm, fold.titles, top, config.bf16), fold)
-
-
-def _some(rows: Rows, limit: int, seeds: Seeds) -> Rows:
-    if not 0 < limit < len(rows):
-        return rows
-    kept = np.sort(seeds.generator("data").permutation(len(rows))[:limit])
-    return Rows(tuple(rows.texts[i] for i in kept), rows.gold[kept])
 
 
 def _weighed(model: Reranker, fold: Fold) -> Reranker:

@@ -19,6 +19,7 @@ from hedgerow.kinds.hierarchy import Tree
 from hedgerow.kinds.text_features import Block, TfidfSettings, exact_key, normalise
 from hedgerow.kinds.text_members import MEMBERS, Batch, Member, Spot
 from hedgerow.kinds.text_search import largest, unit
+from hedgerow.metrics import coverage_at
 
 Vectors = Callable[[str, Sequence[str]], np.ndarray]  # (trunk, texts) -> float32 [n, d]
 
@@ -286,9 +287,28 @@ def fit_temperature(p: np.ndarray, gold: np.ndarray) -> float:
 
 
 def calibrated(model: Model, fold: Fold) -> Model:
-    """The model with its temperature from dev."""
+    """The model with its temperature from dev, and the confidences at which dev is right 90 and 95 times in 100."""
     p = replace(model, temperature=1.0).proba(fold.dev.texts, fold.vectors)
-    return replace(model, temperature=fit_temperature(p, fold.dev.gold))
+    temperature = fit_temperature(p, fold.dev.gold)
+    thresholds = {f"{t:.2f}": threshold(sharpen(p, temperature), fold.dev.gold, t) for t in (0.90, 0.95)}
+    return replace(model, temperature=temperature, tuned={**model.tuned, "thresholds": thresholds})
+
+
+def threshold(p: np.ndarray, gold: np.ndarray, precision: float) -> float:
+    """The lowest confidence above which answers reach ``precision``; 1 where none does."""
+    if not len(p):
+        return 1.0
+    hit = np.take_along_axis(gold, ranked(p, 1), 1)[:, 0]
+    found = coverage_at(p.max(1), hit, precision).threshold
+    return 1.0 if found is None else min(1.0, float(found))
+
+
+def same_mix(like: Model, parts: Sequence[Piece]) -> Model:
+    """Fresh parts in the mixture, with the settings, temperature and thresholds that ``like`` was given by dev."""
+    fresh = {part.member.type: part for part in parts}
+    old = [part for part in like.parts if isinstance(part, Piece)]
+    made = tuple(fresh[p.member.type].set(**p.member.settings) for p in old)
+    return replace(like, parts=made)
 
 
 def single(part: Part, fold: Fold) -> Model:
@@ -338,9 +358,14 @@ def mix(parts: Sequence[Part], fold: Fold, step: float = 0.2) -> Model:
 
 
 def reciprocal_rank(p: np.ndarray, gold: np.ndarray) -> float:
-    """Mean of 1 / rank of the best acceptable class: smoother than accuracy where dev is small."""
+    """Mean of 1 / rank of the best acceptable class: smoother than accuracy where dev is small.
+
+    Equal probabilities share the middle of their ranks: else a model that gives most classes exactly nothing, as a few
+    neighbours do, would rank all of them right behind those few.
+    """
     best = np.where(gold, p, -1).max(1, keepdims=True)
-    return float((1 / (1 + (p > best).sum(1))).mean())
+    above, equal = (p > best).sum(1), (p == best).sum(1)
+    return float((1 / (1 + above + (equal - 1) / 2)).mean())
 
 
 def ranked(p: np.ndarray, k: int) -> np.ndarray:

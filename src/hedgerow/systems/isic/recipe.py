@@ -1,0 +1,212 @@
+"""Build an ISIC classifier: Task, features, parts, mixture and temperature on dev, Pack, scores; top to bottom."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field
+
+from hedgerow import files
+from hedgerow.errors import HedgerowError
+from hedgerow.pack import Info, Pack, Scored
+from hedgerow.run import Run, progress
+from hedgerow.schema import Record
+from hedgerow.systems.isic.finetune import FineTune
+from hedgerow.systems.isic.lm import LmHead
+from hedgerow.systems.isic.sampled import sampled_task
+from hedgerow.systems.isic.task import IsicTask, own_task
+
+
+class Config(Record):
+    """What is built. The numbers of the linear models are isic.md §2.4; C and passes were tried on dev of `texts`."""
+
+    model: Literal["linear", "encoder", "lm", "finetuned"] = Field(
+        default="linear",
+        description="TF-IDF; frozen encoder mixed with it; frozen language model + head; fine-tuned encoder",
+    )
+    split: str = Field(default="texts", description="which Task: texts, grouped, system:KSIC10, transfer, …")
+    data: str | None = Field(
+        default=None, description="your own CSV or JSON Lines with text and code, in place of split"
+    )
+    coded: bool = Field(default=True, description="with data: train on the shipped coded texts as well")
+    dev: int = Field(default=0, ge=0, description="dev texts at most (0 = all): for a quick build")
+    test: int = Field(default=0, ge=0, description="test texts at most (0 = all)")
+    limit: int = Field(default=0, ge=0, description="training texts at most (0 = all)")
+    refit: bool = Field(default=False, description="after scoring, fit once more on train, dev and test together")
+    words: int = Field(default=12000, ge=10, description="word 1-2-grams kept, most frequent first")
+    characters: int = Field(default=15000, ge=10, description="character 3-5-grams kept, seen twice at least")
+    strength: float = Field(default=30.0, gt=0, description="scikit-learn's C of the linear models")
+    passes: int = Field(default=20, ge=1, description="passes of saga over train; 20 are level with lbfgs")
+    trunk: str = Field(default="minilm", description="of encoder and finetuned: minilm, fuse, or a local folder")
+    lm_trunk: str = Field(default="smollm2", description="of lm: smollm2, or a local folder (GPT-2, …)")
+    finetune: FineTune = FineTune()
+    lm: LmHead = LmHead()
+    export: tuple[str, ...] = Field(default=(), description="forms of the trunk to add: onnx, onnx-int8")
+    threads: int = Field(default=2, ge=1, description="of torch and BLAS while building")
+    examples: str | None = Field(default=None, description="with --from: more coded examples, added without training")
+
+
+def task(name: str, options: Mapping[str, Any]) -> IsicTask:
+    """``isic/NAME``; ``own`` is the user's coded rows, all in test."""
+    if name == "own":
+        return own_task(options["file"])
+    return sampled_task(name, options)
+
+
+def build(config: Config, out: Path, run: Run) -> Pack:
+    """Fit, tune on dev, save, score on test; with ``refit`` once more on everything. Resumes from the run's folder."""
+    from hedgerow.run import set_threads
+    from hedgerow.systems.isic import folds
+    from hedgerow.systems.isic.features import Frozen, trunk
+    from hedgerow.weighing.scores import score
+
+    set_threads(config.threads)
+    with progress("isic", 5 if config.refit else 4, run.quiet) as tick:
+        scored = task(*_task_of(config, run.seed))
+        tick(1, now="texts read")
+        trunks = {name: trunk(name) for name in _trunks(config)}
+        vectors = Frozen(trunks, bf16=_bf16(config), threads=config.threads, quiet=run.quiet)
+        fold = folds.fold_of(scored.split, vectors, coded=bool(config.data) and config.coded)
+        fold = replace(fold, train=folds.some(fold.train, config.limit, run.seeds))
+        model, fold, tuned = fit(config, fold, trunks, run, "first")
+        tick(1, now="fitted")
+        first = out if not config.refit else run.folder / "twin"
+        pack = save(config, first, scored, fold, model, trunks, tuned, run)
+        tick(1, now="saved")
+        line = score(pack, scored, threads=config.threads)
+        if config.refit:
+            tick(1, now="scored")
+            everything = replace(fold, train=folds.all_of(scored.split, fold.tree), vectors=vectors)
+            again, everything, tuned = fit(config, everything, trunks, run, "again", model)
+            pack = save(config, out, scored, everything, again, trunks, tuned, run, refit=True)
+            note = "scored on the twin of this Pack that never saw test; then fitted on all texts"
+            pack.add_evidence("scores.jsonl", {**{k: v for k, v in line.items() if k != "pack"}, "note": note})
+        for form in config.export:
+            pack = _export(pack, form)
+        tick(1, now="done")
+    if config.data:
+        from hedgerow.systems.isic.verdict import verdict
+
+        verdict(config, pack, scored, fold, model, run)
+    return pack
+
+
+def fit(
+    config: Config, fold: Any, trunks: Mapping[str, Pack], run: Run, name: str, like: Any = None
+) -> tuple[Any, Any, Any]:
+    """(model, the fold whose vectors it was fitted on, the fine-tuned encoder or None).
+
+    ``like`` is a model whose tuning is taken over, for a fit that has no dev set left.
+    """
+    from hedgerow.systems.isic import features, finetune, lm, models
+
+    s, extra, tuned, trunk = run.seeds, True, None, config.trunk
+    if config.model == "lm":
+        return _like(like, [lm.frozen_head(fold, config.lm_trunk, config.lm, s, extra)], fold), fold, None
+    linear = models.tfidf(
+        fold, s.order, extra, words=config.words, characters=config.characters, strength=config.strength,
+        passes=config.passes,
+    )  # fmt: skip
+    if config.model == "linear":
+        return _like(like, [linear], fold), fold, None
+    if config.model == "encoder":
+        head = models.head(fold, trunk, s.init, extra, strength=config.strength)
+    else:
+        part = Run(run.folder / name, run.system, run.config, run.seed, run.quiet)
+        tuned = finetune.finetune(trunks[trunk], fold, config.finetune, s, extra=extra, run=part)
+        fold = replace(fold, vectors=features.remembered({trunk: tuned.encode}))
+        head = tuned.head(fold, trunk)
+    parts = [linear, head, models.knn(fold, trunk, extra), models.titles(fold, trunk)]
+    return _like(like, parts, fold), fold, tuned
+
+
+def _like(like: Any, parts: list[Any], fold: Any) -> Any:
+    """The mixture that dev chooses; or, with ``like``, the one that it chose before."""
+    from hedgerow.systems.isic import models
+
+    if like is None:
+        return models.mix(parts, fold) if len(parts) > 1 else models.single(parts[0], fold)
+    return models.same_mix(like, parts)
+
+
+def save(
+    config: Config, out: Path, scored: IsicTask, fold: Any, model: Any, trunks: Mapping[str, Pack], tuned: Any,
+    run: Run, *, refit: bool = False,
+) -> Pack:  # fmt: skip
+    """The model as a Pack, with licences, crosswalk, calibration, and its training texts as examples."""
+    from hedgerow.kinds.hierarchy import LabelsFile
+    from hedgerow.kinds.text_classifier import save_text_classifier
+    from hedgerow.systems.isic import provenance
+
+    name = next((p.trunk for p in model.parts if p.trunk), "")
+    trunk = trunks.get(name)
+    if trunk is not None and tuned is not None:
+        base = Info(name=f"{name}-isic", kind="encoder", data=provenance.sources(scored.split, fold))
+        trunk = tuned.save(run.folder / "trunk", base, trunk)
+    rows = fold.rows(True)
+    data = provenance.sources(scored.split, fold) + tuple(s for t in trunks.values() for s in t.info.data)
+    info = Info(
+        name=out.name, kind="text-classifier", system="isic", preset=str(run.config.get("preset", "")),
+        summary=provenance.summary(config.model, scored, len(rows)), config=config.model_dump(mode="json"),
+        config_digest=files.digest(config.model_dump(mode="json")), seed=run.seed, data=data,
+        shareable=all(s.shareable for s in data), parents=provenance.parents(trunks),
+        task=None if refit else Scored(name=scored.name, options=dict(scored.options), digest=scored.digest),
+    )  # fmt: skip
+    tree = fold.tree
+    titles = {
+        level: {c: tree.title(level, c) for c in tree.nodes.get(level, ())}
+        for level in ("group", "division", "section")
+    }
+    return save_text_classifier(
+        out, info, LabelsFile(scheme=tree.scheme, labels=tree.labels, titles=titles),
+        [provenance.stored(part) for part in model.parts], {"rule": "mean", "weights": model.weights},
+        provenance.examples(rows, tree, scored), trunk=trunk, calibration=_calibration(model, fold, scored),
+        example_vectors=fold.vectors(name, rows.texts) if trunk is not None else None,
+        crosswalk=provenance.crosswalk() if tree.scheme else None,
+    )  # fmt: skip
+
+
+def _calibration(model: Any, fold: Any, scored: IsicTask) -> dict[str, Any]:
+    """Temperature, and the confidence at which dev's answers are right in 90 and 95 of 100 cases."""
+    found = {"temperature": model.temperature, "fitted_on": f"{scored.name} dev", "n": len(fold.dev)}
+    return {**found, "thresholds": dict(model.tuned.get("thresholds", {}))}
+
+
+def extend(parent: Pack, config: Config, out: Path, run: Run) -> Pack:
+    """``build --from PACK --set examples=FILE``: the same model with more coded examples, untrained."""
+    from hedgerow.data.texts import read_user
+    from hedgerow.kinds.text_examples import add_examples
+
+    if config.examples is None:
+        raise HedgerowError(
+            "isic extends a Pack by coded examples: --set examples=FILE, with the columns text and code"
+        )
+    rows = [r for r in read_user(config.examples) if r.error is None and len(r.gold) == 1]
+    return add_examples(parent, [{"text": r.text, "code": min(r.gold), "source": "user"} for r in rows], out)
+
+
+def _task_of(config: Config, seed: int) -> tuple[str, dict[str, Any]]:
+    sizes = {key: value for key, value in (("dev", config.dev), ("test", config.test)) if value}
+    if config.data:
+        return "user", {"seed": seed, "file": config.data, **sizes}
+    return config.split, {"seed": seed, **sizes}
+
+
+def _trunks(config: Config) -> tuple[str, ...]:
+    return {"linear": (), "lm": (config.lm_trunk,)}.get(config.model, (config.trunk,))
+
+
+def _bf16(config: Config) -> tuple[str, ...]:
+    """A frozen language model runs in bfloat16 where the CPU has it: three times as fast, and the head learns on it."""
+    from hedgerow.runtimes import cpu
+
+    return (config.lm_trunk,) if {"avx512_bf16", "amx_bf16"} & set(cpu.features()) else ()
+
+
+def _export(pack: Pack, form: str) -> Pack:
+    from hedgerow.kinds import kind
+
+    return pack if pack.info.trunk is None else kind(pack.info.kind).export(pack, form)
