@@ -402,4 +402,11 @@ def _write_manifest(folder: Path, trunk: str | None) -> None:
 def _write_toml(path: Path, info: Info) -> None:
     import tomli_w
 
-    files.write_text(path, tomli_w.dumps(info.model_dump(exclude_none=True, mode="json")))
+    files.write_text(path, tomli_w.dumps(_without_null(info.model_dump(mode="json"))))
+
+
+def _without_null(value: Any) -> Any:
+    """TOML knows no null: a key whose value is None is left out, at every depth."""
+    if isinstance(value, dict):
+        return {key: _without_null(item) for key, item in value.items() if item is not None}
+    return [_without_null(item) for item in value] if isinstance(value, list) else value
