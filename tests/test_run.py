@@ -165,7 +165,7 @@ def test_a_finished_cell_is_not_computed_again_and_a_stopped_one_leaves_nothing(
         cell(tmp_path, "toy", "peers", CONFIG, 1, stopped)
     assert load_results(tmp_path) == []
     first = cell(tmp_path, "toy", "peers", CONFIG, 1, lambda: ({"accuracy": 0.25}, [1]))
-    assert cell(tmp_path, "toy", "peers", CONFIG, 1, stopped) == first
+    assert cell(tmp_path, "toy", "peers", CONFIG, 1, lambda: pytest.fail("computed again")) == first
     assert first.metrics == {"accuracy": 0.25}
 
 

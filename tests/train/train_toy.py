@@ -29,11 +29,13 @@ class Average(nn.Module):
 
     def __init__(self, of: nn.Module) -> None:
         super().__init__()
-        self.register_buffer("mean", torch.cat([p.detach().flatten() for p in of.parameters()]))
+        self.mean = nn.Parameter(torch.cat([p.detach().flatten() for p in of.parameters()]), requires_grad=False)
+        self.register_buffer("calls", torch.zeros((), dtype=torch.long))
 
     def follow(self, of: nn.Module) -> None:
         now = torch.cat([p.detach().flatten() for p in of.parameters()])
         self.mean.mul_(0.9).add_(now, alpha=0.1)
+        self.calls += 1
 
 
 def nets(seed: int) -> dict[str, nn.Module]:
