@@ -57,7 +57,13 @@ class OwnTask:
 
         self.options = options
         rows = list(read_rows(options["file"], ("text", "code")))
-        self.splits = {"test": [Example(str(r.line), r.values, frozenset([r.values["code"]]), "g") for r in rows]}
+        self.splits = {
+            "test": [
+                Example(str(r.line), r.values, frozenset([r.values["code"]]), "g", {"line": str(r.line)})
+                for r in rows
+                if r.values["code"]
+            ]
+        }
         self.digest = files.digest([r.values for r in rows])
 
     def ask(self, example: Example) -> Any:

@@ -155,6 +155,29 @@ def test_ctrl_c_during_a_batch_leaves_no_output(tmp_path: Path) -> None:
     assert list((tmp_path / "o").iterdir()) == []
 
 
+PIP = """
+import sys, pathlib, time
+folder = pathlib.Path(sys.argv[sys.argv.index("--dest") + 1])
+(folder / "half.whl").write_bytes(b"x" * 1000)
+time.sleep(60)
+"""
+
+
+def test_ctrl_c_during_a_download_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a pip that writes half a package and then hangs."""
+    (tmp_path / "stand-in/pip").mkdir(parents=True)
+    (tmp_path / "stand-in/pip/__init__.py").write_text("")
+    (tmp_path / "stand-in/pip/__main__.py").write_text(PIP)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "stand-in"))
+    process = start(tmp_path, "data", "minilm")
+    wait_for(tmp_path, "cache/data/**/half.whl")
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, out) == (130, "")
+    assert len(err.splitlines()) == 1 and "stopped by Ctrl-C" in err
+    assert [p.name for p in (tmp_path / "cache/data").iterdir() if not p.name.startswith(".lock-")] == []
+
+
 def test_score_of_my_own_rows(run: Run, tmp_path: Path) -> None:
     run("build", "isic")
     (tmp_path / "my.csv").write_text("text,code\nrice x,RICE\noats y,RICE\n")
@@ -163,6 +186,14 @@ def test_score_of_my_own_rows(run: Run, tmp_path: Path) -> None:
     line = run("use", "packs/isic", "--in", "my.csv", "--score", "--json").json
     assert line["metrics"]["accuracy"]["value"] == 0.5
     assert run("show", "packs/isic", "--json").json["scores"][0]["metric"] == "accuracy"
+
+
+def test_rows_that_are_not_scored_are_named(run: Run, tmp_path: Path) -> None:
+    run("build", "isic")
+    (tmp_path / "my.csv").write_text("text,code\nrice x,RICE\noats y,\noats,y,z\n")
+    said = run("use", "packs/isic", "--in", "my.csv", "--score", "--json")
+    assert said.code == 3 and said.json["task"]["n"] == 2
+    assert "line 3: not scored" in said.err and len(said.err.splitlines()) == 1
 
 
 def test_nobody_knows_how_to_score_it(run: Run, pack: Path, tmp_path: Path) -> None:

@@ -54,13 +54,16 @@ def _why(pack: Pack) -> str:
 
 
 def _scores(pack: Pack) -> list[dict[str, Any]]:
-    rows = []
+    """One record per form, Task, split and metric: the newest line's."""
+    newest: dict[tuple[str, ...], dict[str, Any]] = {}
     for line in pack.scores:
         task = line.get("task", {})
         for metric, value in line.get("metrics", {}).items():
             row = {"form": line.get("variant", ""), "task": task.get("name", ""), "split": task.get("split", "")}
-            rows.append({**row, "metric": metric, **value, "task_digest": task.get("digest", "")})
-    return [{"n": None, **row} for row in rows]
+            digest = task.get("digest", "")
+            key = (row["form"], digest, row["split"], metric)
+            newest[key] = {"n": None, **row, "metric": metric, **value, "task_digest": digest}
+    return list(newest.values())
 
 
 def _costs(pack: Pack) -> list[dict[str, Any]]:

@@ -40,7 +40,7 @@ def _print(what: dict[str, Any]) -> None:
         ("parents", "Lineage", _parent, ("role", "made from", "digest", "licence")),
         ("data", "Data", _source, ("source", "version", "rows", "licence", "shareable", "attribution")),
         ("forms", "Forms", _form, ("form", "on a device", "runs here")),
-        ("scores", "Scores", _score, ("form", "task", "split", "metric", "value (95 % interval)", "n")),
+        ("scores", "Scores", _score, ("form", "task", "split", "metric", "value [95 % interval]", "n")),
         ("costs", "Costs", _cost, ("form", "device", "phase", "size", "batch", "threads", "p50", "p95", "peak", "")),
     )
     for key, title, row, columns in sections:

@@ -14,6 +14,7 @@ from hedgerow.errors import HedgerowError
 if TYPE_CHECKING:
     from hedgerow.cli.batch import Tally
     from hedgerow.kinds import Model
+    from hedgerow.task import Task
 
 MARKED = 3  # exit code of a batch that finished with marked rows
 
@@ -124,13 +125,29 @@ def _score(model: Model, source: Path, as_json: bool, stdout: Any) -> None:
             answered = done
 
         line = score(model, task, progress=step)
+    tally = _left_out(source, task)
     if as_json:
         emit(line, stdout)
-        return
-    from hedgerow.weighing.show import interval
+    else:
+        from hedgerow.weighing.show import interval
 
-    rows = [(name, interval(m), m.get("n", "")) for name, m in line["metrics"].items()]
-    table(("metric", "value (95 % interval)", "n"), rows, f"{pack.info.name} ({line['variant']}) on {source}")
+        rows = [(name, interval(m), m.get("n", "")) for name, m in line["metrics"].items()]
+        table(("metric", "value [95 % interval]", "n"), rows, f"{pack.info.name} ({line['variant']}) on {source}")
+    _close(tally, "line")
+
+
+def _left_out(source: Path, task: Task) -> Tally:
+    """Rows of the file that the Task could not take in: every one is named or counted."""
+    from hedgerow.cli.batch import Answered, Tally
+    from hedgerow.data.rows import read_rows
+
+    scored = {e.meta.get("line") for e in task.splits["test"]}
+    tally = Tally()
+    for row in read_rows(source):
+        if str(row.line) not in scored:
+            why = row.error or "not scored: no text, no known code, or a text that stands above already"
+            tally.add(Answered(row.line, row.values, error=why))
+    return tally
 
 
 def _close(tally: Tally, what: str) -> None:
@@ -138,6 +155,6 @@ def _close(tally: Tally, what: str) -> None:
     for where, fault in tally.faults:
         say(f"{what} {where}: {fault}")
     if tally.marked > len(tally.faults):
-        say(f"… and {tally.marked - len(tally.faults)} more, all marked in the column 'error'")
+        say(f"… and {tally.marked - len(tally.faults)} more")
     if tally.marked:
         raise typer.Exit(MARKED)

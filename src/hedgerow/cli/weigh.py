@@ -51,6 +51,7 @@ def weigh(
         if not packs:
             return
         opened = [open_pack(p) for p in packs]  # all of them before the first is weighed
+        known = [len(pack.scores) for pack in opened]
         rows: list[Cost] = []
         for pack in opened:
             task = _task(pack) if score else None
@@ -61,7 +62,7 @@ def weigh(
                 emit(row.model_dump(mode="json"), out)
         else:
             draw(costs_table(rows, {pack.digest: pack.info.name for pack in opened}))
-            lines = [line for pack in opened for line in pack.scores if score]
+            lines = [line for pack, before in zip(opened, known, strict=True) for line in _headlines(pack, before)]
             if lines:
                 draw(scores_table(lines, {pack.digest: pack.info.name for pack in opened}))
 
@@ -79,6 +80,15 @@ def _task(pack: Pack) -> Any:
     except HedgerowError as e:
         say(f"{pack.path} is weighed, not scored: {e}")
         return None
+
+
+def _headlines(pack: Pack, before: int) -> list[dict[str, Any]]:
+    """Score lines that were added to the first ``before``, with the kind's headline metrics only (`show` has all)."""
+    from hedgerow.kinds import kind
+
+    names = kind(pack.info.kind).metrics
+    lines = pack.scores[before:]
+    return [{**line, "metrics": {m: v for m, v in line["metrics"].items() if m in names}} for line in lines]
 
 
 def _progress(quiet: bool) -> Any:
