@@ -143,7 +143,7 @@ NOTHING = {
 def test_an_empty_selection_gives_zero_with_a_gradient_of_zero(case: str) -> None:
     x = torch.randn(4, 3, generator=torch.Generator().manual_seed(0)).requires_grad_()
     loss = NOTHING[case](x)
-    assert float(loss.mean) == 0.0 and float(loss.count) == 0.0
+    assert loss.mean.item() == 0.0 and float(loss.count) == 0.0
     loss.mean.backward()
     assert x.grad is not None and bool((x.grad == 0).all())
 

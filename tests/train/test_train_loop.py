@@ -198,14 +198,15 @@ def test_a_loss_that_is_not_finite_is_one_line_and_spoils_no_weight() -> None:
     assert bool(torch.isfinite(weights(net)).all())
 
 
-def test_a_gradient_that_is_not_finite_spoils_no_weight_either() -> None:
+@pytest.mark.parametrize("clip", [None, 1.0])
+def test_a_gradient_that_is_not_finite_spoils_no_weight_either(clip: float | None) -> None:
     def steep(nets: dict[str, nn.Module], batch: dict[str, Tensor]) -> dict[str, Loss]:
         root = (nets["net"](batch["inputs"]) * 0).abs().sum().sqrt()  # 0 with an infinite slope
         return {"root": Loss(root, torch.tensor(5.0))}
 
     net = linear()
     with pytest.raises(HedgerowError, match="gradient_norm nan"):
-        train({"net": net}, [phase(objective=Objective(steep), clip=1.0)], TrainPlan())
+        train({"net": net}, [phase(objective=Objective(steep), clip=clip)], TrainPlan())
     assert torch.equal(weights(net), weights(linear()))
 
 

@@ -95,8 +95,7 @@ class _Loop:
         for parameter in parameters:
             if parameter.grad is not None:
                 parameter.grad /= count or 1.0
-        if phase.clip is not None:
-            row["gradient_norm"] = float(clip_grad_norm_(parameters, phase.clip))
+        row["gradient_norm"] = float(clip_grad_norm_(parameters, math.inf if phase.clip is None else phase.clip))
         self._check_finite(phase, row)
         if count:  # a step whose selection was empty moves nothing, not even by weight decay or momentum
             optimiser.step()
