@@ -170,7 +170,7 @@ def constant(value: float, count: float) -> Loss:
 
 def test_an_objective_weighs_its_terms_and_returns_each() -> None:
     terms = Objective(lambda nets, batch: {"a": constant(2.0, 4.0), "b": constant(3.0, 4.0)}, {"b": 0.5})({}, {})
-    assert {k: float(v) for k, v in terms.items()} == {"loss": 3.5, "count": 4.0, "a": 2.0, "b": 3.0}
+    assert {k: v.item() for k, v in terms.items()} == {"loss": 3.5, "count": 4.0, "a": 2.0, "b": 3.0}
     assert terms["loss"].requires_grad and not terms["a"].requires_grad
 
 
