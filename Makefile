@@ -30,7 +30,7 @@ tour: $(STAMP)  ## build, weigh and place on shipped data, ending with one HTML 
 test: lint unit  ## lint, types and all tests that need no service
 
 lint: $(STAMP)  ## ruff and mypy
-	@cd $(ROOT) && $(BIN)/ruff check src tests && $(BIN)/ruff format --check src tests && $(BIN)/mypy
+	@cd $(ROOT) && $(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
 
 unit: $(STAMP)  ## pytest without the service tests, on two workers
 	@cd $(ROOT) && $(ONE_THREAD) $(BIN)/python -m pytest -q -n 2 -m "not service"
