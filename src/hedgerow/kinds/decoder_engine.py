@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -152,8 +153,7 @@ class TorchDecoder:
         return self._body.vectors(inputs, self._vectors, batch_tokens)
 
     def _vectors(self, ids: np.ndarray, mask: np.ndarray) -> np.ndarray:
-        torch = self._torch()
-        with torch.inference_mode():
+        with self._running() as torch:
             vectors: np.ndarray = self._pooled(torch.from_numpy(ids), torch.from_numpy(mask)).numpy()
         return vectors
 
@@ -165,11 +165,10 @@ class TorchDecoder:
         """
         from transformers import DynamicCache
 
-        torch = self._torch()
-        keep = torch.from_numpy(np.ones_like(ids) if mask is None else mask)
-        places = (keep.cumsum(dim=1) - 1).clamp(min=0)
-        cache = DynamicCache(config=self.net.config)
-        with torch.inference_mode():
+        with self._running() as torch:
+            keep = torch.from_numpy(np.ones_like(ids) if mask is None else mask)
+            places = (keep.cumsum(dim=1) - 1).clamp(min=0)
+            cache = DynamicCache(config=self.net.config)
             out = self.net(
                 input_ids=torch.from_numpy(ids),
                 attention_mask=keep,
@@ -182,9 +181,8 @@ class TorchDecoder:
 
     def decode(self, cache: Any, last: np.ndarray, mask: np.ndarray) -> tuple[Any, Any]:
         """One step: [n] last tokens, mask [n, T] over all tokens up to these -> (cache, [n, V] logits)."""
-        torch = self._torch()
-        keep = torch.from_numpy(mask)
-        with torch.inference_mode():
+        with self._running() as torch:
+            keep = torch.from_numpy(mask)
             out = self.net(
                 input_ids=torch.from_numpy(last)[:, None],
                 attention_mask=keep,
@@ -264,9 +262,8 @@ class TorchDecoder:
         return ids[-self._body.max_tokens :], count
 
     def _score(self, batch: texts.Batch, counts: Sequence[int]) -> list[Likelihood]:
-        torch = self._torch()
         out = []
-        with torch.inference_mode():
+        with self._running() as torch:
             ids = torch.from_numpy(batch.ids)
             hidden = self.net.base_model(
                 input_ids=ids, attention_mask=torch.from_numpy(batch.mask), use_cache=False
@@ -306,13 +303,10 @@ class TorchDecoder:
             return flops(self._body.sizes, batch, 1, past=size["prompt"] + (size["new"] - 1) / 2, logits=1)
         return None
 
-    def _torch(self) -> Any:
-        import torch
+    def _running(self) -> AbstractContextManager[Any]:
+        from hedgerow.runtimes.torch import running
 
-        from hedgerow.runtimes.torch import set_threads
-
-        set_threads(self._threads)
-        return torch
+        return running(self._body.where, self._threads)
 
 
 class _Steps:

@@ -120,16 +120,13 @@ def _torch_net(pack: Pack, model: EncoderModel, precision: str = "float32", atte
     return Pooled(body, model.pooling, model.normalise).eval()
 
 
-def _torch_forward(net: Any, threads: int) -> Forward:
-    import torch
-
-    from hedgerow.runtimes.torch import set_threads
+def _torch_forward(net: Any, where: str, threads: int) -> Forward:
+    from hedgerow.runtimes.torch import running
 
     def forward(ids: np.ndarray, mask: np.ndarray) -> np.ndarray:
-        set_threads(threads)
-        with torch.inference_mode():
+        with running(where, threads) as torch:
             vectors: np.ndarray = net(torch.from_numpy(ids), torch.from_numpy(mask)).numpy()
-            return vectors
+        return vectors
 
     return forward
 
@@ -247,7 +244,7 @@ class EncoderKind:
 
             net = _torch_net(pack, model, precision)
             held = transformer.held_bytes(net)
-            return Encoder(where, model, tokens, _torch_forward(net, threads), describe(precision), held)
+            return Encoder(where, model, tokens, _torch_forward(net, where, threads), describe(precision), held)
         from hedgerow.runtimes import numpy as runtime_numpy
 
         arrays = pack.arrays()

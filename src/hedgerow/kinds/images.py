@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -76,8 +77,12 @@ def as_image(image: Any) -> np.ndarray:
 
 
 def _from_file(path: Path) -> np.ndarray:
-    if not path.is_file():
-        raise HedgerowError(f"{path}: there is no such image")
+    try:
+        there = stat.S_ISREG(path.stat().st_mode)
+    except (OSError, ValueError):  # no such file; a name too long or with a zero byte
+        there = False
+    if not there:
+        raise HedgerowError(f"{str(path)[:200]}: there is no such image")
     if path.suffix == ".npy":
         try:  # mapped, so that a file that claims more than it holds fails before anything is allocated
             mapped = np.load(path, mmap_mode="r", allow_pickle=False)
@@ -162,7 +167,11 @@ def open_form(pack: Pack, variant: str, threads: int, net: Callable[[], Any]) ->
         raise HedgerowError(f"{pack.path} has no form '{variant}'{did_you_mean(variant, variants(pack))}")
     if (missing := runnable(variant)) is not None:
         raise HedgerowError(missing)
-    return onnx_form(pack.variant_folder(variant) / FILE, threads) if variant in FORMS else _torch_form(net(), threads)
+    return (
+        onnx_form(pack.variant_folder(variant) / FILE, threads)
+        if variant in FORMS
+        else _torch_form(net(), str(pack.path), threads)
+    )
 
 
 def onnx_form(path: Path, threads: int) -> tuple[Forward, dict[str, str], int]:
@@ -173,14 +182,11 @@ def onnx_form(path: Path, threads: int) -> tuple[Forward, dict[str, str], int]:
     return lambda x: graph.run({"images": x})[0], graph.describe(), graph.bytes
 
 
-def _torch_form(module: Any, threads: int) -> tuple[Forward, dict[str, str], int]:
-    import torch
-
-    from hedgerow.runtimes.torch import describe, set_threads
+def _torch_form(module: Any, where: str, threads: int) -> tuple[Forward, dict[str, str], int]:
+    from hedgerow.runtimes.torch import describe, running
 
     def forward(x: np.ndarray) -> np.ndarray:
-        set_threads(threads)
-        with torch.inference_mode():
+        with running(where, threads) as torch:
             logits: np.ndarray = module(torch.from_numpy(x)).numpy()
         return logits
 

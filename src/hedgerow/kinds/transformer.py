@@ -81,8 +81,9 @@ _LARGEST = 10_000_000  # no size in a configuration of a small model is larger; 
 # Not taken from a stranger: keys that name code, a hub, a kernel or a quantiser, and those that are ours to say.
 _CODE_OR_HUB = (
     "auto_map quantization_config dtype torch_dtype attn_implementation experts_implementation architectures "
-    "model_type transformers_version custom_pipelines custom_generate kernel_config use_kernels sub_configs "
-    "output_attentions output_hidden_states return_dict torchscript id2label label2id num_labels problem_type"
+    "chunk_size_feed_forward model_type transformers_version custom_pipelines custom_generate kernel_config "
+    "use_kernels sub_configs output_attentions output_hidden_states return_dict torchscript id2label label2id "
+    "num_labels problem_type"
 )
 _DROPPED = frozenset(_CODE_OR_HUB.split())
 

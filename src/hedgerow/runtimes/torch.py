@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from hedgerow.errors import HedgerowError
 from hedgerow.runtimes.cpu import described
 
 
@@ -11,6 +16,26 @@ def set_threads(count: int) -> None:
 
     if torch.get_num_threads() != count:
         torch.set_num_threads(count)
+
+
+@contextmanager
+def running(where: str, threads: int) -> Iterator[Any]:
+    """torch, without gradients and on ``threads`` threads.
+
+    Whatever a net raises inside the block comes out as one line that names the Pack: its parts were checked one by
+    one, but only running it tells that two of them do not fit.
+    """
+    import torch
+
+    set_threads(threads)
+    try:
+        with torch.inference_mode():
+            yield torch
+    except HedgerowError:
+        raise
+    except Exception as e:
+        first = (str(e).strip().splitlines() or [type(e).__name__])[0][:200]
+        raise HedgerowError(f"{where}: the net cannot be run: {first}") from e
 
 
 def describe(precision: str = "float32") -> dict[str, str]:
