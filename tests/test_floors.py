@@ -255,7 +255,7 @@ def tracked() -> list[Path]:
 FOREIGN = re.compile(
     "|".join(
         (
-            r"(?<![\w.~-])/(?:wo" + r"rk|ro" + r"ot|home)/[A-Za-z0-9_.]",
+            r"(?<![\w.~-])/(?:wo" + r"rk|ro" + r"ot|home|tm" + r"p)/[A-Za-z0-9_.]",
             r"(?:py" + r"pi\.org|python" + r"hosted\.org|registry\.npm" + r"js|deb\.deb" + r"ian\.org)",
             r"hugging" + r"face\.co/",
         )

@@ -105,6 +105,17 @@ def test_a_script_for_every_shell(run: Run, shell: str) -> None:
     assert "_HEDGEROW_COMPLETE" in run("--show-completion", shell).out
 
 
+def test_a_fault_of_the_machine_is_one_line(run: Run, pack: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(path: object) -> None:
+        raise OSError(5, "Input/output error", "some/file")
+
+    monkeypatch.setattr("hedgerow.cli.describe.describe", broken)
+    run("show", pack).failed("some/file: Input/output error")
+    monkeypatch.setattr("hedgerow.cli.describe.describe", lambda path: [][1])
+    with pytest.raises(IndexError):  # a fault of ours keeps its traceback
+        run("show", pack)
+
+
 def test_nobody_reads_on() -> None:
     """``hedgerow systems | head -1`` ends quietly."""
     command = f"{sys.executable} -m hedgerow.cli systems --json | head -c 1; echo ${{PIPESTATUS[0]}}"

@@ -74,6 +74,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # `hedgerow show … | head`: nobody reads on, which is no fault
         _discard_output()
         return 141
+    except OSError as e:  # a fault of the machine, not of hedgerow: no permission, a vanished folder, a broken disk
+        return _fail(1, f"{e.filename or 'the system'}: {e.strerror or e}")
     except MemoryError:
         return _fail(1, "this machine has not enough memory for that")
     finally:

@@ -43,8 +43,8 @@ def systems(
         elif name is not None:
             _print_one(found[0])
         else:
-            columns = ("system", "what for", "on what data", "presets (minutes)", "works today")
-            table(columns, [_line(s) for s in found])
+            table(("system", "what for", "on what data", "presets (minutes)"), [_line(s) for s in found])
+            say("all about one: hedgerow systems NAME")
 
 
 def presets_text(system: dict[str, Any]) -> str:
@@ -54,8 +54,8 @@ def presets_text(system: dict[str, Any]) -> str:
 
 
 def _line(system: dict[str, Any]) -> tuple[str, ...]:
-    today = system["today"] or "not yet"
-    return system["name"], system["what"], system["data"], presets_text(system), today
+    state = presets_text(system) or ("works on any Pack" if system["today"] else "not yet")
+    return system["name"], system["what"], system["data"], state
 
 
 def _print_one(system: dict[str, Any]) -> None:
