@@ -36,7 +36,7 @@ PAPER = 0.9528  # accuracy of arXiv 2409.18988, split rule and size unknown; sta
 def evaluate(model: Model, task: IsicTask, fold: Fold) -> tuple[dict[str, Any], dict[str, Any]]:
     """Scores on test (thresholds from dev), what the model costs here, and outcomes per item."""
     test, gold = task.splits["test"], rows_of(task.splits["test"], fold.tree).gold
-    threshold = {t: dev_threshold(model, fold, t) for t in (0.90, 0.95)}
+    threshold = {float(t): float(v) for t, v in model.tuned["thresholds"].items()}
     texts = [e.input for e in test]
     began = time.perf_counter()
     p = model.proba(texts, fold.vectors)
@@ -57,14 +57,6 @@ def evaluate(model: Model, task: IsicTask, fold: Fold) -> tuple[dict[str, Any], 
     found["temperature"], found["tuned"] = model.temperature, dict(model.tuned)
     found["ms_a_text"] = 1000 * seconds / len(test)  # head and search alone, in one batch; the trunk's is in `weigh`
     return found, {"top1": bits(top[:, 0]), "top5": bits(np.any(top, axis=1)), "confidence": percents(confidence)}
-
-
-def dev_threshold(model: Model, fold: Fold, target: float) -> float:
-    """The lowest confidence at which dev's answers reach ``target`` accuracy; 1 where none does."""
-    p = model.proba(fold.dev.texts, fold.vectors)
-    hit = np.take_along_axis(fold.dev.gold, models.ranked(p, 1), 1)[:, 0]
-    found = metrics.coverage_at(p.max(1), hit, target).threshold
-    return 1.0 if found is None else found
 
 
 def answers(p: np.ndarray, best: np.ndarray, fold: Fold, threshold: float) -> list[dict[str, Any]]:
@@ -136,7 +128,7 @@ def cheap(fold: Fold, seed: int, *, frozen: Sequence[str] = ("fuse", "smollm2"))
 def fine(fold: Fold, trunk: Pack, config: finetune.FineTune, kept: run.Run) -> Iterator[tuple[str, Model, Fold]]:
     """MiniLM trained end to end: its head, its neighbours, their mixture, and the mixture with TF-IDF beside it."""
     tuned = finetune.finetune(trunk, fold, config, kept.seeds, extra=True, run=kept)
-    own = Fold(fold.tree, fold.train, fold.dev, fold.extra, features.remembered({"tuned": tuned.encode}))
+    own = replace(fold, vectors=features.remembered({"tuned": tuned.encode}))
     head, titles = tuned.head(own, "tuned"), models.titles(own, "tuned")
     knn = models.knn(own, "tuned", True)
     yield "encoder-head", models.single(head, own), own

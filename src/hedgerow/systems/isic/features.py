@@ -127,7 +127,7 @@ def _autocast(on: bool) -> Any:
 
 
 def trunk(name: str, *, offline: bool = False) -> Pack:
-    """The trunk Pack of a source ('minilm', 'smollm2', 'fuse') or of a local Hugging Face folder, made once and cached.
+    """The trunk Pack of a source (minilm, smollm2, fuse, e5) or of a local Hugging Face folder, made once and cached.
 
     A folder may hold an encoder or a decoder language model (a GPT-2, say); which of both, its config.json says.
     """
@@ -152,11 +152,27 @@ def _make(path: Path, target: Path, info: Info) -> Pack:
 
     if path.suffix == ".gguf":
         return decoder_lm.from_gguf(path, target, info)
+    if path.suffix == ".bin":
+        return _make_e5(path, target, info)
     if (path / "sp.model").is_file():
         return encoder.from_use(path, target, info)
     if files.read_json(path / "config.json").get("model_type") in transformer.ENCODERS:
         return encoder.from_folder(path, target, info)
     return decoder_lm.from_folder(path, target, info)
+
+
+def _make_e5(path: Path, target: Path, info: Info) -> Pack:
+    """multilingual-e5-small out of its 4-bit file, kept in half precision."""
+    import torch
+    from transformers import BertConfig, BertModel
+
+    from hedgerow.data.e5 import read_e5
+    from hedgerow.kinds.encoder import save_encoder
+
+    found = read_e5(path)
+    body = BertModel(BertConfig(**found.config), add_pooling_layer=False)
+    body.load_state_dict({name: torch.from_numpy(array) for name, array in found.arrays.items()})
+    return save_encoder(target, info, body, found.tokenizer, max_tokens=512, dtype="float16")
 
 
 def _info(name: str) -> Info:

@@ -21,7 +21,8 @@ def fold_of(split: Split, vectors: Vectors, *, coded: bool = False) -> Fold:
     """
     tree = label_tree(split)
     extra = coded_for(split, tree) if split.labels == "strings" or coded else rows_of((), tree)
-    return Fold(tree, rows_of(split.train, tree), rows_of(split.dev, tree), extra, vectors)
+    groups = tuple(e.group for e in split.dev)
+    return Fold(tree, rows_of(split.train, tree), rows_of(split.dev, tree), extra, vectors, groups)
 
 
 def label_tree(split: Split) -> Tree:

