@@ -17,25 +17,12 @@ import numpy as np
 from hedgerow.errors import HedgerowError
 from hedgerow.placing.belief import Ledger
 from hedgerow.placing.dag import Demand
-from hedgerow.placing.physics import Attempt, Clock, Key, Log, Machine, Transfer, Wires
+from hedgerow.placing.physics import Attempt, Clock, Done, Key, Log, Machine, Transfer, Wires
 from hedgerow.placing.view import Believed, Event, Input, JobRef, Placement, Policy
 from hedgerow.placing.world import World, draw
 from hedgerow.run import seeds
 
 INPUT = -1  # the "job" that a request's own input counts as
-
-
-@dataclass(frozen=True)
-class Done:
-    """One attempt that ended well; the last one of a job is what the answer rests on."""
-
-    request: int
-    job: int
-    device: int
-    form: int
-    start_s: float  # of the slot, load included
-    end_s: float
-    value: float  # score of the form, NaN without one
 
 
 @dataclass
@@ -74,7 +61,8 @@ class Driver:
         ]  # fmt: skip
         self.wires = Wires(known.network, self.truth, self.clock, self.log, lambda d: self.machines[d].up)
         self.book = Ledger(known, self.machines)
-        self.homes = [self.fleet.index(r.home, "home") for r in demand.requests]
+        places = {name: d for d, name in enumerate(self.fleet.names)}
+        self.homes = [places[r.home] for r in demand.requests]
         self.sinks = self.app.sinks
         self.children = [[i for i, j in enumerate(self.app.jobs) if d in j.deps] for d in range(len(self.app.jobs))]
         self.jobs = [[_Job() for _ in self.app.jobs] for _ in demand.requests]
@@ -161,7 +149,6 @@ class Driver:
 
     def _remake(self, key: Key) -> None:
         if self._job(key).status == "done":
-            self._job(key).spent = 0.0
             self._make_ready(key)
 
     def _dispatch(self, key: Key, placement: Placement) -> None:
@@ -172,11 +159,11 @@ class Driver:
             return
         self._job(key).status = "placed"
         candidates = self.known.candidates[placement.job.work]
-        devices = [int(candidates.device[c]) for c in placement.replicas]
-        if len(set(devices)) < len(devices) or not all(self.book.up[d] for d in devices):
-            raise HedgerowError(
-                f"policy {self.policy.name} placed {placement.job.request} on a device twice or on one that is down"
-            )
+        known = [c for c in placement.replicas if 0 <= c < len(candidates.device)]
+        devices = [int(candidates.device[c]) for c in known if self.book.up[candidates.device[c]]]
+        if len(set(devices)) < len(placement.replicas):
+            what = f"policy {self.policy.name} placed {placement.job.request}"
+            raise HedgerowError(f"{what} twice on one device, or where nobody can take it")
         for c, d in zip(placement.replicas, devices, strict=True):
             a = self._attempt(key, c, d, placement.job)
             self._job(key).attempts[a.id] = a
@@ -276,11 +263,21 @@ class Driver:
         self._job(key).delivered = True
         self.log("answer", key=key, dev=self.homes[r])
         if all(self.jobs[r][s].delivered for s in self.sinks):
-            self.answered[r] = self.clock.now
-            self.open -= 1
-            for j in (INPUT, *range(len(self.app.jobs))):
-                for device in self.holders.pop((r, j), {}):
-                    self.held[device].pop((r, j), None)
+            self._close(r)
+
+    def _close(self, r: int) -> None:
+        """A request is answered: call off what was being made again although its bytes were already on the way."""
+        self.answered[r] = self.clock.now
+        self.open -= 1
+        for j, job in enumerate(self.jobs[r]):
+            self.ready.pop((r, j), None)
+            self.unplaced.pop((r, j), None)
+            for a in list(job.attempts.values()):
+                self._call_off(a)
+            job.attempts.clear()
+        for j in (INPUT, *range(len(self.app.jobs))):
+            for device in self.holders.pop((r, j), {}):
+                self.held[device].pop((r, j), None)
 
     # --- what ends ----------------------------------------------------------------------------------------------------
     def _finished(self, a: Attempt) -> None:

@@ -203,9 +203,8 @@ def _menu(
 
 def _forms(pack: Pack, evidence: Evidence, scores: Scores) -> list[str]:
     """Every form that anybody weighed or scored; those that a Pack merely could have are unknown to placing."""
-    weighed = {c.variant for c in evidence.rows if c.pack == pack.digest}
     scored = {variant for digest, variant in scores.lines if digest == pack.digest}
-    return sorted(weighed | scored | set(pack.variants)) or ["base"]
+    return sorted(evidence.forms(pack.digest) | scored | set(pack.variants)) or ["base"]
 
 
 def _transfers(work: Work, fleet: Fleet, network: Network) -> tuple[np.ndarray, np.ndarray]:
@@ -256,7 +255,9 @@ def _option(
         refusals += _missed_limits(context, known, money)
         refusals += _house_rules(context.device, variant, known)
     if not np.isfinite(context.net_ms):
-        refusals.append(Refusal("network", f"{context.device.name} cannot be reached from home, or cannot answer"))
+        own = "its owner lets it serve only its own requests, and none arise there"
+        lost = f"{context.device.name} cannot be reached from home, or cannot answer"
+        refusals.append(Refusal("network", own if context.device.rules.own_only else lost))
     score = (metrics or {}).get(context.metric) if context.metric else None
     return Option(
         context.index,

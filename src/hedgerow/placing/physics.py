@@ -27,7 +27,7 @@ class Clock:
     def at(self, when: float, what: Callable[..., None], *arguments: Any) -> None:
         """Let ``what(*arguments)`` happen at ``when``, which is never before now."""
         self._count += 1
-        heapq.heappush(self._heap, (max(when, self.now), self._count, what, arguments))
+        heapq.heappush(self._heap, (max(float(when), self.now), self._count, what, arguments))
 
     def step(self, end: float) -> bool:
         """Let everything of the next moment happen; False when nothing is left until ``end``."""
@@ -78,6 +78,19 @@ class Attempt:
     run_began: float = 0.0
     version: int = 0
     spent: float = 0.0  # seconds that it held a slot
+
+
+@dataclass(frozen=True)
+class Done:
+    """One attempt that ended well; the last one of a job is what the answer rests on."""
+
+    request: int
+    job: int
+    device: int
+    form: int
+    start_s: float  # of the slot, load included
+    end_s: float
+    value: float  # score of the form, NaN without one
 
 
 @dataclass(eq=False)

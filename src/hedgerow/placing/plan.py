@@ -195,10 +195,13 @@ def _unanswered(found: Run, demand: Demand, known: Believed, policy: str) -> str
         if placement.job.request == late[0] and not placement.replicas:
             detail = _explained(0.0, placement, known)
             home = demand.requests[found.answered_s.index(None)].home
-            said = [f"{c['device']}: {c['refused']}" for c in detail["candidates"] if c["refused"]]
-            said += [f"{d['device']}: {d['why']}" for d in detail["not_eligible"] if d["device"] == home]
+            why = {d["device"]: d["why"] for d in detail["not_eligible"]}
+            why |= {c["device"]: c["refused"] for c in detail["candidates"] if c["refused"]}
+            said = [f"{device}: {words}" for device, words in sorted(why.items(), key=lambda item: item[0] != home)]
             return (
                 f"policy {policy} leaves {len(late)} of {len(demand.requests)} requests without an answer; "
-                f"{late[0]} from {home}: {'; '.join(said) or 'no device was asked'}"
+                f"{late[0]} from {home}: {'; '.join(said[:3])}"
             )
-    return f"policy {policy} leaves {len(late)} of {len(demand.requests)} requests unanswered for an hour"
+    return (
+        f"policy {policy} leaves {len(late)} of {len(demand.requests)} requests without an answer: {late[0]} waits on"
+    )

@@ -7,7 +7,8 @@ from math import fsum
 from typing import Any
 
 from hedgerow.placing.dag import Demand
-from hedgerow.placing.driver import INPUT, Done, Driver
+from hedgerow.placing.driver import INPUT, Driver
+from hedgerow.placing.physics import Done
 from hedgerow.placing.view import Believed, Placement, Policy
 from hedgerow.placing.world import World
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -31,28 +31,31 @@ class Timing:
 
 @dataclass(frozen=True)
 class Evidence:
-    """All cost rows of some Packs, newest of each, and which machine ``this`` is."""
+    """The measured cost rows of some Packs, newest of each, and which machine ``this`` is."""
 
-    rows: tuple[Cost, ...]
+    rows: Mapping[tuple[str, str, str | None], Sequence[Cost]]  # by digest, variant, fingerprint
     this: str | None
 
-    def of(self, pack: str, variant: str, device: Device, fleet: Fleet) -> list[Cost] | str:
+    def forms(self, pack: str) -> set[str]:
+        """Forms of a Pack that anybody weighed."""
+        return {variant for digest, variant, _ in self.rows if digest == pack}
+
+    def of(self, pack: str, variant: str, device: Device, fleet: Fleet) -> Sequence[Cost] | str:
         """Rows of one form for one device: measured there, else scaled along ``like``; or why there are none."""
-        own = [c for c in self.rows if (c.pack, c.variant, c.device.fingerprint) == (pack, variant, device.fingerprint)]
+        own = self.rows.get((pack, variant, device.fingerprint))
         if own:
             return own
         if device.like is None:
             return f"nobody weighed it on {device.name}: run hedgerow weigh there, or state like, factor and source"
         if device.like == THIS:
-            base = [c for c in self.rows if (c.pack, c.variant, c.device.fingerprint) == (pack, variant, self.this)]
+            base: Sequence[Cost] | str = self.rows.get((pack, variant, self.this), ())
             if not base:
                 return "nobody weighed it: run hedgerow weigh first"
-            name = base[0].device.name
+            name = base[0].device.name  # type: ignore[union-attr]
         else:
-            given = self.of(pack, variant, _known(fleet, device.like), fleet)
-            if isinstance(given, str):
-                return f"{device.name} is like {device.like}, and {given}"
-            base, name = given, device.like
+            base, name = self.of(pack, variant, _known(fleet, device.like), fleet), device.like
+        if isinstance(base, str):
+            return f"{device.name} is like {device.like}, and {base}"
         return [_scaled(c, device, name) for c in base]
 
 
@@ -85,7 +88,10 @@ def gather(packs: Sequence[Pack], fleet: Fleet, this: str | None = None) -> Evid
         raise HedgerowError(
             f'the Packs were weighed on several machines: {names}; say in the fleet file which one is this: this = "…"'
         )
-    return Evidence(tuple(cost.latest(c for c in rows if c.source == "measured")), this)
+    kept: dict[tuple[str, str, str | None], list[Cost]] = {}
+    for row in cost.latest(r for r in rows if r.source == "measured"):
+        kept.setdefault((row.pack, row.variant, row.device.fingerprint), []).append(row)
+    return Evidence(kept, this)
 
 
 def timing_of_pack(
@@ -159,9 +165,8 @@ def timing_of_rows(rows: Sequence[Cost], work: Work, cores: int) -> Timing | str
                   "assumed" if assumed else "measured", "; ".join(notes))  # fmt: skip
 
 
-def _sized(rows: Sequence[Cost], wanted: object) -> tuple[dict[str, int], str] | str:
+def _sized(rows: Sequence[Cost], wanted: Mapping[str, int]) -> tuple[dict[str, int], str] | str:
     """The smallest measured size that is at least the wanted one in every number."""
-    assert isinstance(wanted, dict)
     known: list[dict[str, int]] = []
     for row in rows:
         if row.phase != "load" and row.size not in known and set(row.size) == set(wanted):
@@ -174,5 +179,5 @@ def _sized(rows: Sequence[Cost], wanted: object) -> tuple[dict[str, int], str] |
     return size, "" if size == wanted else f"measured at {_words(size)}"
 
 
-def _words(size: dict[str, int]) -> str:
+def _words(size: Mapping[str, int]) -> str:
     return " ".join(f"{v} {k}" for k, v in size.items()) or "the usual size"

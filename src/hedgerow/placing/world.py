@@ -27,7 +27,7 @@ class World(Record):
     leave: dict[str, float] = {}  # device -> second at which it leaves for good
 
 
-AS_BELIEVED = World(failures=False, jitter=False, doubt=0.0)
+AS_BELIEVED = World(failures=False, jitter=False, doubt=0.0, patience_s=1e9)
 
 
 @dataclass(frozen=True)
