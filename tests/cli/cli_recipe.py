@@ -22,6 +22,7 @@ class Config(Record):
     steps: int = Field(default=3, ge=1, description="how many steps to take")
     sleep: float = Field(default=0.0, ge=0, description="seconds a step")
     examples: str = Field(default="", description="a file of coded examples")
+    fails: bool = Field(default=False, description="fail after the Pack is saved")
     trunk: bool = Field(default=False, description="stand on a trunk")
 
 
@@ -35,6 +36,8 @@ def build(config: Config, out: Path, run: Run) -> Pack:
         out, trunk, system="isic", preset=run.config["preset"], config=config.model_dump(), seed=run.seed,
         summary=f"built in {len(files.read_jsonl(done))} steps",
     )  # fmt: skip
+    if config.fails:
+        raise HedgerowError("the scoring failed")
     return open_pack(out)
 
 

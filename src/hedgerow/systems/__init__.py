@@ -33,7 +33,10 @@ class Recipe(Protocol):
     Config: type[Record]
 
     def build(self, config: Any, out: Path, run: Run) -> Pack:
-        """Load the Task, make nets, train, evaluate, save the Pack at ``out``; resumes from ``run``'s folder."""
+        """Load the Task, make nets, train, evaluate, save the Pack at ``out``; resumes from ``run``'s folder.
+
+        ``out`` lies in the run's folder and has the name that the Pack shall have; it is moved when this returns.
+        """
         ...
 
     def extend(self, parent: Pack, config: Any, out: Path, run: Run) -> Pack:
@@ -117,8 +120,9 @@ def build(
     ``[build]`` is not installed.
     """
     from hedgerow import config as configs
+    from hedgerow import files
     from hedgerow import run as running
-    from hedgerow.pack import Pack, open_pack
+    from hedgerow.pack import Pack, copy_pack, open_pack
     from hedgerow.schema import check
 
     chosen = recipe(system)
@@ -140,10 +144,15 @@ def build(
     if fresh:
         shutil.rmtree(run.folder)
         run = running.open_run(Path(runs), system, settings, seed, quiet)
-    pack = chosen.build(config, target, run) if base is None else chosen.extend(base, config, target, run)
-    if thin and (pack.path / "trunk").is_dir():
-        shutil.rmtree(pack.path / "trunk")  # its digest stays in pack.toml and the trunk itself in the cache
-    return pack
+    # A recipe goes on after its Pack is saved: it scores, exports, adds. Only when all is done does the Pack appear.
+    aside = run.folder / "pack" / target.name
+    built = chosen.build(config, aside, run) if base is None else chosen.extend(base, config, aside, run)
+    if thin and (built.path / "trunk").is_dir():
+        shutil.rmtree(built.path / "trunk")  # its digest stays in pack.toml and the trunk itself in the cache
+    with files.new_folder(target, replace=True) as folder:
+        copy_pack(open_pack(built.path), folder)
+    shutil.rmtree(aside.parent)
+    return open_pack(target, verify=False)
 
 
 def resolve_task(scored: Scored) -> Task:
