@@ -284,10 +284,11 @@ def _links(entry: Mapping[str, Any], i: int, where: str) -> list[Link]:
 
 
 def _check_names(fleet: Fleet, where: str) -> None:
-    names = fleet.names
-    for name in names:
-        if names.count(name) > 1:
+    names: set[str] = set()
+    for name in fleet.names:
+        if name in names:
             raise HedgerowError(f"{where}: two devices are called '{name}'; give each a name of its own")
+        names.add(name)
     for home in fleet.home:
         if home not in names:
             raise HedgerowError(f"{where}: home '{home}' is no device of this fleet{did_you_mean(home, names)}")
