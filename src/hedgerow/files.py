@@ -92,15 +92,26 @@ def new_folder(path: Path, *, replace: bool = False) -> Iterator[Path]:
         try:
             yield temporary
             os.chmod(temporary, 0o755)
-            if path.exists():
-                old = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.old."))
-                os.replace(path, old / "old")
-                os.replace(temporary, path)
-                shutil.rmtree(old)
-            else:
-                os.replace(temporary, path)
+            _put(temporary, path)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _put(temporary: Path, path: Path) -> None:
+    """Rename ``temporary`` to ``path``; what was there is moved aside first, and moved back when that fails."""
+    if not path.exists():
+        os.replace(temporary, path)
+        return
+    aside = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.old."))
+    try:
+        os.replace(path, aside / "old")
+        try:
+            os.replace(temporary, path)
+        except BaseException:
+            os.replace(aside / "old", path)
+            raise
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
 
 
 def link_or_copy(source: Path, target: Path) -> None:
@@ -159,12 +170,50 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
 
 
 def append_jsonl(path: Path, row: Mapping[str, Any]) -> None:
-    """Append one object as one line in one write, so that two writers never mix their lines."""
+    """Append one object as one line. Two writers never mix their lines; a write that fails leaves no part of one."""
     data = (json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n").encode()
     with saving(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
         try:
-            os.write(handle, data)
+            with _locked(handle):
+                size = _whole_lines(handle)
+                os.truncate(handle, size)  # takes away what a writer that was cut off had left of its line
+                try:
+                    written = 0
+                    while written < len(data):
+                        written += os.write(handle, data[written:])
+                except BaseException:
+                    os.truncate(handle, size)
+                    raise
         finally:
             os.close(handle)
+
+
+@contextmanager
+def _locked(handle: int) -> Iterator[None]:
+    """Only one process at a time inside the block, on systems that have ``flock``."""
+    try:
+        import fcntl
+    except ImportError:
+        yield
+        return
+    fcntl.flock(handle, fcntl.LOCK_EX)
+    try:
+        yield
+    finally:
+        fcntl.flock(handle, fcntl.LOCK_UN)
+
+
+def _whole_lines(handle: int) -> int:
+    """Bytes up to the end of the last whole line."""
+    size = os.fstat(handle).st_size
+    end = size
+    while end:
+        start = max(0, end - 65536)
+        os.lseek(handle, start, os.SEEK_SET)
+        found = os.read(handle, end - start).rfind(b"\n")
+        if found >= 0:
+            return start + found + 1
+        end = start
+    return 0
