@@ -63,7 +63,7 @@ def wheel(path: Path, members: dict[str, bytes] = MEMBERS) -> Path:
 
 
 def tgz(path: Path, members: dict[str, bytes] = MEMBERS) -> Path:
-    path.write_bytes(_tar(members, "gz"))
+    path.write_bytes(tar(members, "gz"))
     return path
 
 
@@ -71,8 +71,8 @@ def deb(path: Path, members: dict[str, bytes] = MEMBERS, compression: str = "xz"
     """A Debian package: an `ar` archive of three members, written out by hand."""
     parts = [
         ("debian-binary", b"2.0\n"),
-        ("control.tar.gz", _tar({"./control": b"Package: pack\n"}, "gz")),
-        (f"data.tar.{compression}", _tar({f"./{name}": data for name, data in members.items()}, compression)),
+        ("control.tar.gz", tar({"./control": b"Package: pack\n"}, "gz")),
+        (f"data.tar.{compression}", tar({f"./{name}": data for name, data in members.items()}, compression)),
     ]
     with open(path, "wb") as f:
         f.write(b"!<arch>\n")
@@ -82,7 +82,7 @@ def deb(path: Path, members: dict[str, bytes] = MEMBERS, compression: str = "xz"
     return path
 
 
-def _tar(members: dict[str, bytes], compression: str) -> bytes:
+def tar(members: dict[str, bytes], compression: str) -> bytes:
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode=f"w:{compression}") as t:
         for name, data in members.items():

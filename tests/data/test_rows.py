@@ -100,7 +100,7 @@ def test_a_header_alone_is_no_row(tmp_path: Path) -> None:
 
 def test_a_text_of_a_megabyte_is_one_row(tmp_path: Path) -> None:
     long = "rice " * 250_000
-    assert rows_of(tmp_path, f"id,text\n1,{long}\n2,b\n")[0].values["text"] == long
+    assert rows_of(tmp_path, f"id,text\n1,{long}\n2,b\n")[0] == Row(2, {"id": "1", "text": long})
 
 
 def test_unnamed_columns_get_names(tmp_path: Path) -> None:
@@ -125,6 +125,12 @@ def test_a_wrong_encoding_is_named_by_byte_and_line_before_any_row_comes(tmp_pat
     start = b"text\n" + b"caf\xc3\xa9\n" + b"x" * before + b"\n"
     text = fault(tmp_path, start + "Käse\n".encode("latin-1"))
     assert f"byte 0xe4 at position {start.__len__() + 1} (line 4)" in text and "iconv" in text
+
+
+def test_a_character_across_two_readings_does_not_move_the_position(tmp_path: Path) -> None:
+    start = b"text\n" + b"x" * ((1 << 20) - 6) + "é".encode()
+    assert start[(1 << 20) - 1 :] == "é".encode()
+    assert f"byte 0xff at position {len(start)} (line 2)" in fault(tmp_path, start + b"\xff\n")
 
 
 def test_a_file_that_ends_within_a_character_and_utf_16(tmp_path: Path) -> None:
@@ -180,6 +186,8 @@ def test_bad_json_lines_are_marked(tmp_path: Path) -> None:
 def test_json_is_known_by_its_first_character_too_and_an_array_is_refused(tmp_path: Path) -> None:
     assert rows_of(tmp_path, '{"text": "a"}\n', "t.txt")[0].values == {"text": "a"}
     assert "one JSON array" in fault(tmp_path, '[{"text": "a"}]', "t.json")
+    rows = rows_of(tmp_path, 'broken\n{"text": "a"}\n', "t.jsonl")
+    assert [r.error is None for r in rows] == [False, True]
 
 
 def test_a_line_separator_inside_a_text_ends_no_row(tmp_path: Path) -> None:
