@@ -8,6 +8,7 @@ an order that hung on Python's hash seed, and nothing failed). A broken run lose
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -33,6 +34,11 @@ Encode = Callable[[list[str]], np.ndarray]
 def shard_folder(digest: str, form: str) -> Path:
     """Where the vectors of one form of one trunk are kept."""
     return files.cache_dir() / "features" / f"{digest[:16]}-{form}"
+
+
+def weights_digest(trunk: Pack) -> str:
+    """Digest of what decides a trunk's vectors; another attribution in pack.toml makes another Pack, not others."""
+    return files.digest([files.sha256(trunk.file(n)) for n in ("model.json", "tokenizer.json", "weights.safetensors")])
 
 
 def load(folder: Path) -> tuple[list[str], np.ndarray]:
@@ -115,7 +121,7 @@ class Frozen:
                 return np.asarray(engine[0].encode(chunk), np.float32)
 
         with progress(f"vectors of {trunk}", len(texts), self._quiet) as tick:
-            return compute(shard_folder(pack.digest, form + ("-bf16" if low else "")), texts, encode, tick)
+            return compute(shard_folder(weights_digest(pack), form + ("-bf16" if low else "")), texts, encode, tick)
 
 
 def _autocast(on: bool) -> Any:
@@ -138,8 +144,10 @@ def trunk(name: str, *, offline: bool = False) -> Pack:
     note = files.cache_dir() / "trunks" / f"{folder.name if own else name}-{version[:12]}.json"
     if note.is_file():
         kept = trunk_cache(files.read_json(note)["digest"])
-        if kept.is_dir():
+        try:
             return open_pack(kept, verify=False)
+        except HedgerowError:  # swept away, damaged, or of another version: it is only a cache
+            shutil.rmtree(kept, ignore_errors=True)
     with files.new_folder(files.cache_dir() / "trunks" / f".making-{version[:12]}", replace=True) as temporary:
         made = _make(path, temporary / "pack", _own_info(folder) if own else _info(name))
         kept = keep_trunk(made)

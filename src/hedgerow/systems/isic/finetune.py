@@ -34,6 +34,9 @@ if TYPE_CHECKING:
     from hedgerow.train import Batches
 
 
+ADAMW = {"weight_decay": 0.01, "fused": True}  # fused: one pass over 23 million weights, a third of a step on a CPU
+
+
 class FineTune(Record):
     """How the encoder is trained; the values are the prototype's (isic.md §7 A2) unless it is said otherwise."""
 
@@ -174,7 +177,7 @@ def finetune(trunk: Pack, fold: Fold, config: FineTune, seeds: Seeds, *, extra: 
     fit = Phase(
         "fit", Objective(losses, {"contrast": config.contrast}, in_batch=True), data, trains=("encoder", "classes"),
         steps=steps_for(config.epochs, data), clip=1.0, schedule=Schedule(shape="linear", warmup=0.05),
-        optimiser=Optimiser(lr=config.lr, lrs={"classes": config.head_lr}, options={"weight_decay": 0.01}),
+        optimiser=Optimiser(lr=config.lr, lrs={"classes": config.head_lr}, options=ADAMW),
     )  # fmt: skip
     precision: Literal["float32", "bfloat16"] = "bfloat16" if config.bf16 else "float32"
     train(
