@@ -49,6 +49,13 @@ def test_restrict() -> None:
     np.testing.assert_allclose(restrict(p, (4, 5), True)[4:6], [0.5, 0.5])  # the text gives both nothing
 
 
+def test_a_wrong_code_is_found_when_it_is_asked_for() -> None:
+    walk = Crosswalk({"S": {"1": ["9999"], "2": ["0111"]}}, TREE, "crosswalk.json")
+    assert walk.translate("S", "2").labels == (0,)
+    with pytest.raises(HedgerowError, match=r"crosswalk.json: S 1: no class is called '9999'"):
+        walk.translate("S", "1")
+
+
 @pytest.mark.parametrize(
     "table,message",
     [
@@ -61,4 +68,4 @@ def test_restrict() -> None:
 )
 def test_tables_that_are_none(table: object, message: str) -> None:
     with pytest.raises(HedgerowError, match=message):
-        Crosswalk(table, TREE, "crosswalk.json")
+        Crosswalk(table, TREE, "crosswalk.json").check()

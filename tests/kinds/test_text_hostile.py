@@ -27,7 +27,7 @@ def remade(path: Path) -> None:
 def refusal(path: Path) -> str:
     remade(path)
     with pytest.raises(HedgerowError) as caught:
-        hr.open(path).predict(["rice"])
+        hr.open(path).predict(["rice", {"text": "", "code": "01.11", "scheme": "NACE2"}])
     assert "\n" not in str(caught.value)
     return str(caught.value)
 

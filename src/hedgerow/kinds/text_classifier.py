@@ -283,7 +283,8 @@ def save_text_classifier(
             crosswalk or {},
         )
         dim = None if vectors is None else vectors.shape[1]
-        read_parts(Draft(Path(path), info.model_copy(update={"trunk": trunk.digest if trunk else None}), folder), dim)
+        draft = Draft(Path(path), info.model_copy(update={"trunk": trunk.digest if trunk else None}), folder)
+        read_parts(draft, dim).crosswalk.check()
     return open_pack(path, verify=False)
 
 

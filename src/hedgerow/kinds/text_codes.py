@@ -25,25 +25,26 @@ class Translation:
 
 
 class Crosswalk:
-    """scheme -> code -> class codes. Schemes and codes are found whatever their case, dots, dashes and spaces."""
+    """scheme -> code -> class codes. Schemes and codes are found whatever their case, dots, dashes and spaces.
+
+    Raises HedgerowError for a table that is none, at once or (:meth:`translate`, :meth:`check`) where a code is wrong.
+    """
 
     def __init__(self, table: Any, tree: Tree, where: str) -> None:
         if not isinstance(table, dict):
             raise HedgerowError(f"{where} is not scheme -> code -> classes")
-        self._tree = tree
+        self._tree, self._where = tree, where
         self._schemes: dict[str, str] = {}
-        self._codes: dict[str, dict[str, tuple[int, ...]]] = {}
+        self._codes: dict[str, dict[str, Any]] = {}  # tens of thousands of codes: each is checked when it is asked for
         self._plain: dict[str, dict[str, str]] = {}
         for scheme, codes in table.items():
             if not isinstance(codes, dict):
                 raise HedgerowError(f"{where}: '{scheme}' is not code -> classes")
             self._schemes[_scheme(scheme)] = scheme
-            self._codes[scheme] = {
-                code: self._labels(found, f"{where}: {scheme} {code}") for code, found in codes.items()
-            }
+            self._codes[scheme] = codes
         if tree.scheme and _scheme(tree.scheme) not in self._schemes:  # the classes themselves are a scheme, too
             self._schemes[_scheme(tree.scheme)] = tree.scheme
-            self._codes[tree.scheme] = {code: (i,) for i, code in enumerate(tree.codes)}
+            self._codes[tree.scheme] = {code: [code] for code in tree.codes}
 
     def _labels(self, found: Any, where: str) -> tuple[int, ...]:
         if not isinstance(found, list) or not found or not all(isinstance(c, str) for c in found):
@@ -67,7 +68,13 @@ class Crosswalk:
             hint = did_you_mean(code, codes)
             hint = hint if hint.startswith(" (did") else ""
             return Translation(name, code, (), f"{name} has no code '{code}'{hint}")
-        return Translation(name, known, codes[known])
+        return Translation(name, known, self._labels(codes[known], f"{self._where}: {name} {known}"))
+
+    def check(self) -> None:
+        """Every code of every scheme; HedgerowError names the first that does not lead to known classes."""
+        for scheme, codes in self._codes.items():
+            for code, found in codes.items():
+                self._labels(found, f"{self._where}: {scheme} {code}")
 
     def _by_plain(self, scheme: str) -> dict[str, str]:
         """Codes by their letters and digits alone, those left out that two codes share."""

@@ -68,17 +68,17 @@ def largest(scores: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
     return np.take_along_axis(found, order, 1), np.take_along_axis(values, order, 1)
 
 
-_TIERS = (0.03, 0.08)  # features that at most this share of the examples hold come first, the rest last
-_FEW = 128  # candidates that are compared one by one
+_RARE = 0.05  # a feature is rare when at most this share of the examples holds it
+_PAIR_COST = 3.0  # of an entry in a comparison one by one, in entries of a feature's list
 _ROWS = 32  # queries searched at once
 
 
 class Postings:
     """TF-IDF rows of the example texts, stored by feature (an inverted index), for exact cosines.
 
-    Rare features are added up first. What the others can still add to example i is at most |q'| |e_i'|, the lengths of
-    both rows over those features (Cauchy-Schwarz; no value is negative). Where that leaves few examples that can reach
-    the best k, those alone are compared in full; otherwise the next, more frequent features are added, too.
+    The lists of rare features are added up first. What the others can still add to example i is at most |q'| |e_i'|,
+    the lengths of both rows over frequent features (Cauchy-Schwarz; no value is negative). Examples that can reach the
+    best k are then compared one by one, or, where that is dearer, the long lists of the frequent features added, too.
     """
 
     _PAIR = np.dtype([("doc", np.int32), ("value", np.float32)])
@@ -91,25 +91,21 @@ class Postings:
         docs = np.repeat(np.arange(self.size), np.concatenate([np.diff(rows.indptr) for rows in parts]))
         values = np.concatenate([rows.values for rows in parts]).astype(np.float64)
         values /= np.maximum(_lengths(docs, values, self.size), 1e-30)[docs]
-        frequency = np.bincount(columns, minlength=tfidf.width)
-        self._tier = np.searchsorted(np.array(_TIERS) * self.size, frequency)  # int [F]
-        tiers = self._tier[columns]
-        rest = [_lengths(docs[tiers > t], values[tiers > t], self.size) for t in range(len(_TIERS))]
-        self._rest = np.stack(rest).astype(np.float32)  # [tiers - 1, m]
+        self._frequency = np.bincount(columns, minlength=tfidf.width)
         order = np.argsort(columns, kind="stable")
         posting = np.empty(len(order), self._PAIR)
         posting["doc"], posting["value"] = docs[order], values[order]
-        self._posting = posting.view(np.int64)
-        self._starts = np.concatenate([[0], np.cumsum(frequency)])
+        self._posting = posting.view(np.int64)  # an example and its value in one look-up
+        self._starts = np.concatenate([[0], np.cumsum(self._frequency)])
         # the examples' rows over frequent features alone, which get numbers of their own
-        frequent = np.flatnonzero(self._tier)
-        self._place = np.zeros(tfidf.width, np.int32)
-        self._place[frequent] = np.arange(len(frequent))
-        kept = tiers > 0
-        self._columns = self._place[columns[kept]]
-        self._values = values[kept].astype(np.float32)
-        self._row_starts = np.concatenate([[0], np.cumsum(np.bincount(docs[kept], minlength=self.size))])
-        self._query = np.zeros((_ROWS, max(1, len(frequent))), np.float32)  # all 0 between two searches
+        self._frequent = self._frequency > _RARE * self.size
+        self._place = (np.cumsum(self._frequent) - 1).astype(np.int32)
+        kept = self._frequent[columns]
+        docs, values = docs[kept], values[kept]
+        self._columns, self._values = self._place[columns[kept]], values.astype(np.float32)
+        self._row_starts = np.concatenate([[0], np.cumsum(np.bincount(docs, minlength=self.size))])
+        self._rest = _lengths(docs, values, self.size).astype(np.float32)  # [m]
+        self._query = np.zeros((_ROWS, max(1, int(self._frequent.sum()))), np.float32)  # all 0 between two searches
         self.arrays: dict[str, np.ndarray] = {
             "postings": self._posting,
             "starts": self._starts,
@@ -130,45 +126,26 @@ class Postings:
 
     def _search(self, rows: Rows, k: int) -> tuple[np.ndarray, np.ndarray]:
         of = np.repeat(np.arange(len(rows)), np.diff(rows.indptr))
+        columns = rows.indices
         values = rows.values / np.maximum(_lengths(of, rows.values, len(rows)), 1e-30)[of].astype(np.float32)
-        tiers = self._tier[rows.indices]
         scores = np.zeros((len(rows), self.size), np.float32)
-        open_rows = np.arange(len(rows))
-        is_open = np.ones(len(rows), bool)
-        for tier in range(len(_TIERS) + 1):
-            chosen = (tiers == tier) & is_open[of]
-            self._add(scores, of[chosen], rows.indices[chosen], values[chosen])
-            if tier == len(_TIERS):
-                break
-            left = tiers > tier
-            rest = Rows(np.empty(0), rows.indices[left], values[left], rows.width)
-            closed = self._close(scores, open_rows, of[left], rest, tier, k)
-            is_open[closed] = False
-            open_rows = np.flatnonzero(is_open)
-            if not len(open_rows):
-                break
-        return largest(scores, k)
-
-    def _close(
-        self, scores: np.ndarray, open_rows: np.ndarray, of: np.ndarray, rest: Rows, tier: int, k: int
-    ) -> np.ndarray:
-        """Finish the queries that few examples can still win: those get their full scores, all others -1.
-
-        ``rest``: what of the queries is not yet in the scores. Returns the finished queries.
-        """
-        now = scores[open_rows]
-        least = largest(now, k)[1][:, -1:] - np.float32(1e-5)
-        length = _lengths(of, rest.values, len(scores))[open_rows].astype(np.float32)
-        able = now + length[:, None] * self._rest[tier] >= least
-        few = able.sum(1) <= max(_FEW, 2 * k)
+        late = self._frequent[columns]
+        self._add(scores, of[~late], columns[~late], values[~late])
+        of, columns, values = of[late], columns[late], values[late]
+        least = largest(scores, k)[1][:, -1:] - np.float32(1e-5)
+        length = _lengths(of, values, len(rows)).astype(np.float32)
+        able = scores + length[:, None] * self._rest >= least
+        lists = np.bincount(of, weights=self._frequency[columns], minlength=len(rows))
+        few = np.count_nonzero(able, axis=1) * (_PAIR_COST * len(self._values) / self.size) <= lists
         able &= few[:, None]
         at = np.flatnonzero(able)
-        queries, examples = open_rows[at // self.size], at % self.size
-        found = scores[queries, examples] + self._dot(queries, examples, of, rest)
-        closed: np.ndarray = open_rows[few]
-        scores[closed] = -1
+        queries, examples = at // self.size, at % self.size
+        found = scores[queries, examples] + self._dot(queries, examples, of, columns, values)
+        scores[few] = -1
         scores[queries, examples] = found
-        return closed
+        dear = ~few[of]
+        self._add(scores, of[dear], columns[dear], values[dear])
+        return largest(scores, k)
 
     def _add(self, scores: np.ndarray, queries: np.ndarray, columns: np.ndarray, values: np.ndarray) -> None:
         """scores[query, example] += value * example's value, for every example that holds the feature."""
@@ -179,12 +156,14 @@ class Postings:
         places += found["doc"]
         np.add.at(scores.reshape(-1), places, np.repeat(values, lengths) * found["value"])
 
-    def _dot(self, queries: np.ndarray, examples: np.ndarray, of: np.ndarray, rest: Rows) -> np.ndarray:
-        """Products of pairs (query, example) over the frequent features in ``rest``, float32."""
+    def _dot(
+        self, queries: np.ndarray, examples: np.ndarray, of: np.ndarray, columns: np.ndarray, values: np.ndarray
+    ) -> np.ndarray:
+        """Products of pairs (query, example) over frequent features, float32; the queries come as CSR entries."""
         starts, ends = self._row_starts[examples], self._row_starts[examples + 1]
         at = _runs(starts, ends - starts)
-        places = self._place[rest.indices]
-        self._query[of, places] = rest.values
+        places = self._place[columns]
+        self._query[of, places] = values
         products = self._query[np.repeat(queries, ends - starts), self._columns[at]] * self._values[at]
         self._query[of, places] = 0
         pairs = np.repeat(np.arange(len(examples)), ends - starts)
