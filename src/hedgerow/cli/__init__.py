@@ -70,7 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (KeyboardInterrupt, click.Abort):
         code = 130
     except _Terminated:
-        return _fail(143, f"terminated{_resumes(arguments)}")
+        return _fail(143, f"terminated; {_what_is_left(arguments)}")
     except BrokenPipeError:  # `hedgerow show … | head`: nobody reads on, which is no fault
         _discard_output()
         return 141
@@ -81,7 +81,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     finally:
         sys.stdout, sys.stderr = streams
     if code == 130:
-        return _fail(130, f"stopped by Ctrl-C{_resumes(arguments)}")
+        return _fail(130, f"stopped by Ctrl-C; {_what_is_left(arguments)}")
     return code if isinstance(code, int) else 0
 
 
@@ -102,9 +102,15 @@ def _fail(code: int, line: str) -> int:
     return code
 
 
-def _resumes(arguments: Sequence[str]) -> str:
-    builds = next((a for a in arguments if not a.startswith("-")), "") == "build"
-    return "; the same command goes on where this one stopped" if builds else "; nothing half-written was left"
+_STOPPED = {
+    "build": "the same command goes on where this one stopped",
+    "weigh": "the rows that were finished are kept",
+}
+
+
+def _what_is_left(arguments: Sequence[str]) -> str:
+    verb = next((a for a in arguments if not a.startswith("-")), "")
+    return _STOPPED.get(verb, "nothing half-written was left")
 
 
 def _usage(error: click.ClickException) -> str:
