@@ -40,7 +40,7 @@ ADAMW = {"weight_decay": 0.01, "fused": True}  # fused: one pass over 23 million
 class FineTune(Record):
     """How the encoder is trained; the values are the prototype's (isic.md §7 A2) unless it is said otherwise."""
 
-    epochs: float = Field(default=3, gt=0, description="passes over train, titles and coded texts")
+    epochs: float = Field(default=2, gt=0, description="passes over train, titles and coded texts; 4 in the prototype")
     lr: float = Field(default=5e-5, gt=0, description="of the encoder, AdamW")
     head_lr: float = Field(default=1e-3, gt=0, description="of the class vectors, which are few and start untrained")
     batch: int = Field(default=32, ge=2)

@@ -223,7 +223,7 @@ class Reranker:
         """[n, top] log-likelihoods of the titles of the top classes."""
         missing = [i for i, t in enumerate(texts) if t not in self.kept]
         found = _likelihoods(self.lm, [(texts[i], self.titles[c]) for i in missing for c in best[i]], self.bf16)
-        self.kept.update(zip([texts[i] for i in missing], found.reshape(len(missing), -1)))
+        self.kept.update(zip([texts[i] for i in missing], found.reshape(len(missing), best.shape[1])))
         return np.stack([self.kept[t] for t in texts])
 
 
