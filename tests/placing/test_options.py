@@ -185,6 +185,26 @@ def test_batch_size_and_phases_add_up(tmp_path: Path) -> None:
     assert t.memory_bytes == 300
 
 
+def test_a_language_model_decodes_once_for_every_new_token(tmp_path: Path) -> None:
+    from hedgerow.pack import VariantInfo, add_variant
+
+    model = f.bare(tmp_path, "lm", kind="decoder-lm")
+    info = VariantInfo(runtime="onnx", of=model.digest)
+    model = add_variant(model, "onnx", info, lambda folder: (folder / "x").write_text("x") and None)
+    rows = (("torch", "load", 900.0), ("torch", "prefill", 200.0), ("torch", "decode", 30.0))
+    for variant, phase, ms in (*rows, ("onnx", "load", 1.0), ("onnx", "encode", 1.0)):
+        size = {} if phase == "load" else {"prompt": 64, "new": 16}
+        model.add_evidence("costs.jsonl", f.row(model, variant, phase, ms, size=size))
+    (found,) = menus_of(app_of_packs([model]), one())  # sizes and bytes as the kind says
+    assert chosen(found).variant == "torch"
+    t = chosen(found).timing
+    assert t is not None
+    assert t.p50_ms == pytest.approx(200 + 16 * 30)
+    assert t.p95_ms == pytest.approx(1.1 * (200 + 16 * 30))
+    (reason,) = {r.why for o in found.devices[0].options if o.variant == "onnx" for r in o.refusals}
+    assert reason == "this form has no phase 'decode': it cannot do the whole request"
+
+
 def test_the_newest_build_of_the_fewest_threads_counts(tmp_path: Path) -> None:
     model = f.bare(tmp_path, "m")
     for runtime, when, threads, ms in (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Literal
 
@@ -39,6 +39,11 @@ class Evidence:
     def forms(self, pack: str) -> set[str]:
         """Forms of a Pack that anybody weighed."""
         return {variant for digest, variant, _ in self.rows if digest == pack}
+
+    def phases(self, pack: Pack) -> set[str]:
+        """What a request to the Pack consists of: the phases of its base form, if anybody weighed that."""
+        base = [rows for (digest, v, _), rows in self.rows.items() if digest == pack.digest and v not in pack.variants]
+        return {r.phase for rows in base for r in rows} - {"load"}
 
     def of(self, pack: str, variant: str, device: Device, fleet: Fleet) -> Sequence[Cost] | str:
         """Rows of one form for one device: measured there, else scaled along ``like``; or why there are none."""
@@ -101,7 +106,7 @@ def timing_of_pack(
     found = evidence.of(pack.digest, variant, device, fleet)
     if isinstance(found, str):
         return found
-    return timing_of_rows(found, work, device.usable_cores)
+    return timing_of_rows(found, work, device.usable_cores, evidence.phases(pack))
 
 
 def timing_of_work(work: Work, device: Device, fleet: Fleet, evidence: Evidence) -> Timing | str:
@@ -120,11 +125,12 @@ def timing_of_work(work: Work, device: Device, fleet: Fleet, evidence: Evidence)
     return Timing(ms, ms, 0.0, work.memory, 0, 1, "measured" if measured else "assumed", "; ".join(reversed(notes)))
 
 
-def timing_of_rows(rows: Sequence[Cost], work: Work, cores: int) -> Timing | str:
-    """Sum of the phases of one request (all but ``load``) at its size and batch, from rows of one form and device.
+def timing_of_rows(rows: Sequence[Cost], work: Work, cores: int, wanted: Set[str] = frozenset()) -> Timing | str:
+    """Sum of the ``wanted`` phases (empty: all but ``load``) of one request, from rows of one form and device.
 
     Rows of one runtime build and thread count are taken together: the fewest threads, then the newest build. A size
-    that was not measured is rounded up to the next that was.
+    that was not measured is rounded up to the next that was. The p95 of a sum is taken as the sum of the p95, which
+    is never too little.
     """
     builds: dict[tuple[int, str], list[Cost]] = {}
     for row in rows:
@@ -135,21 +141,24 @@ def timing_of_rows(rows: Sequence[Cost], work: Work, cores: int) -> Timing | str
     fewest = min(key[0] for key in fitting)
     chosen = max((key for key in fitting if key[0] == fewest), key=lambda k: (max(r.when for r in builds[k]), k))
     rows = builds[chosen]
-    phases = sorted({r.phase for r in rows} - {"load"})
+    phases = {r.phase for r in rows} - {"load"}
     if not phases:
         return "only its loading was weighed"
+    for missing in sorted(wanted - phases):
+        return f"this form has no phase '{missing}': it cannot do the whole request"
     sized = _sized(rows, work.size)
     if isinstance(sized, str):
         return sized
     size, note = sized
     p50 = p95 = 0.0
     used: list[Cost] = []
-    for phase in phases:
+    for phase in sorted(wanted or phases):
         same = [r for r in rows if r.phase == phase and r.size == size]
         middle, high = cost.latency_at(same, work.batch), cost.latency_at(same, work.batch, "p95")
         if middle is None or high is None:
             return f"its phase '{phase}' was not weighed at this size"
-        p50, p95 = p50 + middle, p95 + high
+        calls = size.get("new", 1) if phase == "decode" else 1  # a decode row is one step of one token
+        p50, p95 = p50 + calls * middle, p95 + calls * high
         ordered = sorted(same, key=lambda r: r.batch)
         used.append(next((r for r in ordered if r.batch >= work.batch), ordered[-1]))
     load = [r for r in rows if r.phase == "load"]
