@@ -183,6 +183,9 @@ def test_batch_size_and_phases_add_up(tmp_path: Path) -> None:
     t = chosen(menu([model], one(), batch=8)).timing
     assert t is not None and t.p50_ms == pytest.approx(100 + 8 * 50)
     assert t.memory_bytes == 300
+    t = chosen(menu([model], one(), batch=16)).timing  # prefill: 20 at 1, 100 at 8; decode known at 1 only
+    assert t is not None and t.p50_ms == pytest.approx(100 + 8 * 80 / 7 + 16 * 50)
+    assert "extrapolated from batches of up to 1" in t.note
 
 
 def test_a_language_model_decodes_once_for_every_new_token(tmp_path: Path) -> None:

@@ -67,7 +67,7 @@ def test_a_miss_says_by_how_much() -> None:
 
 
 def test_numbers_get_a_unit_of_their_size() -> None:
-    assert [in_words(v, "time") for v in (0.04, 12.0, 1500.0)] == ["0.04ms", "12ms", "1.5s"]
+    assert [in_words(v, "time") for v in (0.04, 12.0, 1500.0, 1.23e6)] == ["0.04ms", "12ms", "1.5s", "20.5min"]
     assert [in_words(v, "bytes") for v in (12, 1200, 3.1e8, 2e9)] == ["12B", "1.2kB", "310MB", "2GB"]
 
 

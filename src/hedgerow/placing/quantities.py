@@ -64,8 +64,10 @@ class Constraint:
 
 
 def in_words(value: float, dimension: str) -> str:
-    """``value`` with a unit that suits its size: 0.61, 210ms, 1.5s, 300MB."""
+    """``value`` with a unit that suits its size: 0.61, 210ms, 1.5s, 20min, 300MB."""
     if dimension == "time":
+        if value >= 1e6:
+            return f"{value / 6e4:.3g}min"
         return f"{value / 1e3:.3g}s" if value >= 1000 else f"{value:.3g}ms"
     if dimension == "bytes":
         for unit in ("GB", "MB", "kB"):

@@ -47,17 +47,17 @@ def amount(value: float | None) -> str:
     return _DASH if value is None else in_words(value, "bytes")
 
 
-def money(value: float | None, currency: str) -> str:
+def money(value: float | None, currency: str = "") -> str:
     """A price for a table."""
-    return _DASH if value is None else f"{value:.3g} {currency}" if value else "0"
+    return _DASH if value is None else f"{value:.3g} {currency}".strip() if value else "0"
 
 
 def interval(line: Mapping[str, Any] | None) -> str:
-    """``0.61 [0.58, 0.64]``."""
+    """``0.61`` with ``[0.58, 0.64]`` below."""
     if not line:
         return _DASH
     low, high = line.get("low"), line.get("high")
-    return f"{line['value']:.3f}" + (f" [{low:.3f}, {high:.3f}]" if low is not None and high is not None else "")
+    return f"{line['value']:.3f}" + (f"\n[{low:.3f}, {high:.3f}]" if low is not None and high is not None else "")
 
 
 def _form(option: Mapping[str, Any]) -> str:
@@ -77,9 +77,9 @@ def plan_tables(plan: Mapping[str, Any]) -> list[RenderableType]:
 def _chosen_table(menu: Mapping[str, Any], plan: Mapping[str, Any]) -> Table:
     asked = [*menu["needs"], *menu["limits"]]
     title = f"{menu['work']}: the best form on each device" + (f" with {', '.join(asked)}" if asked else "")
-    numbers = ("p50", "p95", "network", "memory", "cost", "requests")
-    head = ("device", "tier", "form", menu["metric"] or "score", *numbers, "rests on")
-    table = _table(title, *head, numbers=numbers)
+    metric, currency = menu["metric"] or "score", plan["fleet"]["currency"]
+    numbers = (metric, "p50", "p95", "network", "memory", currency, "requests")
+    table = _table(title, "device", "tier", "form", *numbers, "rests on", numbers=numbers)
     jobs: dict[tuple[str, str], int] = {}
     for share in plan["shares"]:
         jobs[share["device"], share["form"]] = share["jobs"]
@@ -89,9 +89,9 @@ def _chosen_table(menu: Mapping[str, Any], plan: Mapping[str, Any]) -> Table:
             continue
         o = device["options"][device["chosen"]]
         score = interval(o["score"]) + (" *" if o["score_note"] else "")
-        cost = money(o["cost"], plan["fleet"]["currency"])
+        cost = money(o["cost"])
         table.add_row(
-            device["device"], device["tier"], _form(o), score, ms(o["p50_ms"]), ms(o["p95_ms"]), ms(o["net_ms"]),
+            device["device"], device["tier"], _form(o).replace("/", "\n"), score, ms(o["p50_ms"]), ms(o["p95_ms"]), ms(o["net_ms"]),
             amount(o["memory_bytes"]), cost, str(jobs.get((device["device"], _form(o)), 0)), _rests(o),
         )  # fmt: skip
     table.caption = "p50, p95: one request on the idle device; network: there and back from the farthest home"
@@ -186,20 +186,26 @@ def outcome_tables(outcome: Mapping[str, Any]) -> list[RenderableType]:
     """Scenarios with intervals, differences to the first, and who was busy."""
     first, count = outcome["seeds"]
     shown = [m for m in _SHOWN if any(r["metrics"][m] for r in outcome["rows"])]
-    heads = [outcome["metric"] if m == "value" and outcome["metric"] else _HEADS[m] for m in shown]
+    heads = {m: outcome["metric"] if m == "value" and outcome["metric"] else _HEADS[m] for m in shown}
     title = f"{outcome['requests']} requests, mean over {count} seeds from {first} [95 % interval]"
-    table = _table(title, "scenario", *heads, numbers=heads)
-    for row in outcome["rows"]:
-        table.add_row(row["label"], *(_measure(m, row["metrics"][m]) for m in shown))
-    parts: list[RenderableType] = [table]
+    parts: list[RenderableType] = [_measures_table(title, outcome["rows"], heads)]
     if outcome["differences"]:
         against = outcome["differences"][0]["against"]
-        table = _table(f"Difference to {against}, seed by seed", "scenario", *heads, numbers=heads)
-        for row in outcome["differences"]:
-            table.add_row(row["label"], *(_measure(m, row["metrics"][m], signed=True) for m in shown))
-        parts.append(table)
+        title = f"Difference to {against}, seed by seed"
+        parts.append(_measures_table(title, outcome["differences"], heads, signed=True))
     parts.append(_busy_table(outcome["rows"]))
     return [*parts, *assumption_lines(outcome["assumptions"])]
+
+
+def _measures_table(
+    title: str, rows: Sequence[Mapping[str, Any]], heads: Mapping[str, str], signed: bool = False
+) -> Table:
+    """One line a measure, one column a scenario."""
+    labels = [row["label"] for row in rows]
+    table = _table(title, "", *labels, numbers=labels)
+    for name, head in heads.items():
+        table.add_row(head, *(_measure(name, row["metrics"][name], signed) for row in rows))
+    return table
 
 
 def _measure(name: str, line: Mapping[str, Any] | None, signed: bool = False) -> str:

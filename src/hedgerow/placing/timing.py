@@ -169,7 +169,10 @@ def timing_of_rows(rows: Sequence[Cost], work: Work, cores: int, wanted: Set[str
         return "its memory was not measured"
     disks = [r.disk_bytes for r in [*used, *load] if r.disk_bytes is not None]
     assumed = any(r.source == "assumed" for r in used)
-    notes = [n for n in (used[0].note if assumed else "", note, "noisy" if any(r.noisy for r in used) else "") if n]
+    far = min(r.batch for r in used)
+    beyond = f"extrapolated from batches of up to {far}" if far < work.batch else ""
+    noisy = "noisy" if any(r.noisy for r in used) else ""
+    notes = [n for n in (used[0].note if assumed else "", note, beyond, noisy) if n]
     return Timing(p50, max(p50, p95), load[-1].p50_ms, max(peaks), max(disks, default=0), fewest,
                   "assumed" if assumed else "measured", "; ".join(notes))  # fmt: skip
 
