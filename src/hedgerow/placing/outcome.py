@@ -150,6 +150,7 @@ def _row(s: Scenario, runs: Sequence[Run]) -> dict[str, Any]:
     columns = {name: [m[name] for m in per_seed] for name in MEASURES}
     used = np.array([utilisation(r, s.known) for r in runs]).mean(0)
     busy = np.array([r.busy_s for r in runs]).mean(0)
+    jobs = _jobs(runs, s)
     return {
         "label": s.label,
         "policy": s.policy,
@@ -160,7 +161,7 @@ def _row(s: Scenario, runs: Sequence[Run]) -> dict[str, Any]:
                 "tier": s.known.fleet.devices[d].tier,
                 "utilisation": float(used[d]),
                 "busy_s": float(busy[d]),
-                "jobs": _jobs(runs, s, name),
+                "jobs": jobs.get(name, {}),
             }
             for d, name in enumerate(s.known.fleet.names)
         ],
@@ -168,13 +169,12 @@ def _row(s: Scenario, runs: Sequence[Run]) -> dict[str, Any]:
     }
 
 
-def _jobs(runs: Sequence[Run], s: Scenario, device: str) -> dict[str, float]:
-    """Mean number of jobs that each form did on the device in one run."""
-    total: dict[str, float] = {}
-    for r in runs:
-        for share in shares(r, s.known, s.demand):
-            if share["device"] == device and share["form"]:
-                total[share["form"]] = total.get(share["form"], 0.0) + share["jobs"] / len(runs)
+def _jobs(runs: Sequence[Run], s: Scenario) -> dict[str, dict[str, float]]:
+    """Mean number of jobs that each form did on each device in one run."""
+    total: dict[str, dict[str, float]] = {}
+    for share in (x for r in runs for x in shares(r, s.known, s.demand) if x["form"]):
+        mine = total.setdefault(share["device"], {})
+        mine[share["form"]] = mine.get(share["form"], 0.0) + share["jobs"] / len(runs)
     return total
 
 

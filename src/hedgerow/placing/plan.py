@@ -150,9 +150,12 @@ def shares(found: Run, known: Believed, demand: Demand) -> list[dict[str, Any]]:
         jobs, seconds = counts.get((done.device, done.form), (0, 0.0))
         counts[done.device, done.form] = jobs + 1, seconds + done.end_s - done.start_s
     rows = []
+    by_device: dict[int, list[tuple[int, tuple[int, float]]]] = {}
+    for (device, form), count in sorted(counts.items()):
+        by_device.setdefault(device, []).append((form, count))
     for d, name in enumerate(known.fleet.names):
         fixed = {"device": name, "tier": known.fleet.devices[d].tier}
-        mine = sorted((form, c) for (device, form), c in counts.items() if device == d)
+        mine = by_device.get(d, [])
         rows += [fixed | {"form": known.forms[f].label, "jobs": jobs, "busy_s": seconds} for f, (jobs, seconds) in mine]
         if not mine:
             rows.append(fixed | {"form": "", "jobs": 0, "busy_s": 0.0})

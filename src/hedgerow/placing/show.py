@@ -89,10 +89,11 @@ def _chosen_table(menu: Mapping[str, Any], plan: Mapping[str, Any]) -> Table:
             continue
         o = device["options"][device["chosen"]]
         score = interval(o["score"]) + (" *" if o["score_note"] else "")
-        cost = money(o["cost"])
+        times = [ms(o[key]) for key in ("p50_ms", "p95_ms", "net_ms")]
+        count = str(jobs.get((device["device"], _form(o)), 0))
         table.add_row(
-            device["device"], device["tier"], _form(o).replace("/", "\n"), score, ms(o["p50_ms"]), ms(o["p95_ms"]), ms(o["net_ms"]),
-            amount(o["memory_bytes"]), cost, str(jobs.get((device["device"], _form(o)), 0)), _rests(o),
+            device["device"], device["tier"], _form(o).replace("/", "\n"), score, *times, amount(o["memory_bytes"]),
+            money(o["cost"]), count, _rests(o),
         )  # fmt: skip
     table.caption = "p50, p95: one request on the idle device; network: there and back from the farthest home"
     table.caption_justify = "left"
