@@ -263,6 +263,23 @@ def test_of_several_shared_tasks_one_must_be_picked(tmp_path: Path) -> None:
     assert menu(packs, one()).task == f.GROUPED
 
 
+def test_the_newest_score_line_counts(tmp_path: Path) -> None:
+    model = f.pack(tmp_path, "m", 1.0)
+    for accuracy, when in ((0.7, "2026-02-01"), (0.5, "2026-01-01")):
+        model.add_evidence("scores.jsonl", {**f.score("numpy", accuracy), "when": when})
+    score = chosen(menu([model], one())).score
+    assert score is not None and score["value"] == 0.7
+
+
+def test_a_task_can_be_picked_by_its_digest(tmp_path: Path) -> None:
+    model = f.pack(tmp_path, "m", 1.0, 0.5)
+    model.add_evidence("scores.jsonl", f.score("numpy", 0.9, f.ROWS))
+    assert menu([model], one(), task="bbbbbbbb").task == f.ROWS
+    assert menu([model], one()).task == f.GROUPED  # the Pack's own
+    with pytest.raises(HedgerowError, match="no Pack was scored on a Task called 'bbb'"):
+        menu([model], one(), task="bbb")
+
+
 def test_unknown_metrics_are_named_with_a_hint(tmp_path: Path) -> None:
     packs = f.trio(tmp_path)
     with pytest.raises(HedgerowError, match=r"no Pack has a score called 'acuracy' .*did you mean 'accuracy'"):

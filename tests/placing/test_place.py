@@ -228,6 +228,56 @@ def test_jitter_has_the_measured_spread(tmp_path: Path) -> None:
     assert metrics["latency_p95_ms"]["value"] == pytest.approx(180, rel=0.05)
 
 
+def test_every_measure_has_its_closed_form(tmp_path: Path) -> None:
+    """A home that nothing fits, one paid helper: two requests of 4 x 100 ms, one after the other, limit in between."""
+    model = f.pack(tmp_path, "m", 100.0, 0.6, load_ms=50.0, p95=100.0)
+    fleet = f.fleet(
+        [f.device("a", rules={"max_memory": "1MB"}), f.device("b", price_per_s=2.0)],
+        [f.link("a", "b", mbps=0.008, rtt_ms=0, price_per_gb=1e6)],
+    )
+    calm = World(failures=False, jitter=False, doubt=0.0)
+    ask = {"batch": 4, "requests": 2, "unit": f.UNIT, "limit": ["p95<=3200ms"], "world": calm, "against": ()}
+    (row,) = simulate(model, fleet, seeds=1, **ask).data["rows"]
+    metrics = {k: v["value"] if v else None for k, v in row["metrics"].items()}
+    # 4 x 72 bytes at 1 kB/s = .288 s there, .05 to load, .4 to run, 4 x 600 bytes = 2.4 s back; the second answer
+    # waits for the first on the way back
+    assert metrics["latency_mean_ms"] == pytest.approx(1e3 * (3.138 + 5.538) / 2)
+    assert metrics["latency_p50_ms"] == pytest.approx(1e3 * (3.138 + 5.538) / 2)
+    assert metrics["latency_p95_ms"] == pytest.approx(1e3 * (3.138 + 0.95 * 2.4))
+    assert metrics["makespan_s"] == pytest.approx(5.538)
+    assert metrics["in_time"] == 0.5
+    assert metrics["value"] == pytest.approx(0.6)
+    assert metrics["busy_s"] == pytest.approx(0.85) and metrics["wasted_s"] == 0
+    assert metrics["bytes_moved"] == 2 * 4 * 672
+    assert metrics["cost"] == pytest.approx(2.0 * 0.85 + 2 * 4 * 672 * 1e-3)
+    assert (metrics["loads"], metrics["evictions"], metrics["lost"], metrics["unfinished"]) == (1, 0, 0, 0)
+    used = {d["device"]: d["utilisation"] for d in row["devices"]}
+    assert used == {"a": 0.0, "b": pytest.approx(0.85 / 5.538)}
+
+
+def test_slots_are_what_threads_cores_and_the_owner_leave(tmp_path: Path) -> None:
+    model = f.pack(tmp_path, "m", 100.0, 0.6, threads=2, load_ms=0.0, p95=100.0)
+    calm = World(failures=False, jitter=False, doubt=0.0)
+    spans = []
+    for more in ({"cores": 8}, {"cores": 9, "rules": {"max_cores": 4}}, {"cores": 8, "rules": {"max_tasks": 1}}):
+        fleet = f.fleet([f.device("a", **more)])
+        outcome = simulate(model, fleet, requests=8, seeds=1, unit=f.UNIT, world=calm, against=())
+        spans.append(outcome.data["rows"][0]["metrics"]["makespan_s"]["value"])
+        assert place(model, fleet, requests=8, unit=f.UNIT).to_json()["expected"]["makespan_s"] == pytest.approx(
+            spans[-1]
+        )
+    assert spans == pytest.approx([0.2, 0.4, 0.8])
+
+
+def test_a_device_that_leaves_must_exist(tmp_path: Path) -> None:
+    packs = f.trio(tmp_path)
+    for more in ({"without": {"labtop": 3.0}}, {"world": World(leave={"labtop": 3.0})}):
+        with pytest.raises(HedgerowError, match=r"no device 'labtop' \(did you mean 'laptop'\?\)"):
+            simulate(packs, EXAMPLE, seeds=1, unit=f.UNIT, **more)  # type: ignore[arg-type]
+    with pytest.raises(HedgerowError, match="at least one seed"):
+        simulate(packs, EXAMPLE, seeds=0, unit=f.UNIT)
+
+
 def test_the_timeline_holds_every_stay_and_every_death(tmp_path: Path) -> None:
     fleet = f.fleet(
         [
