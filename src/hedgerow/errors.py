@@ -9,8 +9,11 @@ class HedgerowError(Exception):
     """One clear line for a person: what was wrong and what to do about it.
 
     The command line prints ``str(error)`` and nothing else, so the text never holds a traceback, and names the file,
-    line or key that it speaks of.
+    line or key that it speaks of. It may quote a stranger's file: line breaks and control characters become spaces.
     """
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__("".join(c if c.isprintable() else " " for c in message))
 
 
 def did_you_mean(word: str, options: Iterable[str]) -> str:

@@ -35,7 +35,7 @@ def canonical(value: Any) -> str:
 
 def digest(value: Any) -> str:
     """Hex SHA-256 of the canonical JSON of ``value``."""
-    return hashlib.sha256(canonical(value).encode()).hexdigest()
+    return hashlib.sha256(canonical(value).encode("utf-8", "surrogatepass")).hexdigest()
 
 
 @contextmanager

@@ -115,7 +115,7 @@ class Pack:
     def add_evidence(self, name: str, row: Mapping[str, Any]) -> Path:
         """Append a row about this digest; a read-only Pack keeps it in the user's cache. Returns where it went."""
         inside, cached = self._evidence_paths(name)
-        about = {"pack": self.digest, **row} | {"pack": self.digest}
+        about = {"pack": self.digest, **row}
         if os.access(self.path, os.W_OK):
             try:
                 files.append_jsonl(inside, about)
@@ -164,10 +164,13 @@ def open_pack(path: str | Path, *, verify: bool = True) -> Pack:
     path that would leave the folder.
     """
     path = Path(path)
-    if not path.is_dir():
-        raise HedgerowError(f"{path} is no Pack: there is no such folder")
-    if not (path / "pack.toml").is_file():
-        raise HedgerowError(f"{path} is no Pack: it holds no pack.toml")
+    try:
+        if not path.is_dir():
+            raise HedgerowError(f"{path} is no Pack: there is no such folder")
+        if not (path / "pack.toml").is_file():
+            raise HedgerowError(f"{path} is no Pack: it holds no pack.toml")
+    except OSError as e:  # a name too long, a folder that may not be entered
+        raise HedgerowError(f"{str(path)[:200]} is no Pack: {e.strerror or e}") from e
     head = files.read_toml(path / "pack.toml")
     version = head.get("format")
     if version != FORMAT:
@@ -194,7 +197,11 @@ def open_variant(folder: Path, of: str, verify: bool) -> VariantInfo:
     """The record of the form in ``folder``, made from the Pack of digest ``of``; checks its files as a Pack's are."""
     where = folder / VARIANT
     info = check(VariantInfo, files.read_json(where), str(where))
-    if info.digest != sealed(info).digest:
+    try:
+        digest = sealed(info).digest
+    except (ValueError, RecursionError) as e:  # NaN, or a tower of brackets, in its free part
+        raise HedgerowError(f"{where} is no plain JSON: {e}") from e
+    if info.digest != digest:
         raise HedgerowError(f"{where} was changed: its digest is another; copy the Pack again or export the form again")
     if info.of != of:
         raise HedgerowError(f"{folder} was made from other weights than this Pack holds; export the form again")

@@ -23,7 +23,8 @@ def check_files(path: Path, listed: Mapping[str, File], found: Iterable[Path], b
         parts = PurePosixPath(name)
         reserved = by == MANIFEST and (name in (*EVIDENCE, MANIFEST) or parts.parts[:1] in (("trunk",), ("variants",)))
         hidden = any(part.startswith(".") for part in parts.parts)
-        if parts.is_absolute() or hidden or reserved or "\\" in name or str(parts) != name or len(name) > 200:
+        odd = not parts.parts or not name.isprintable() or parts.is_absolute()
+        if odd or hidden or reserved or "\\" in name or str(parts) != name or len(name) > 200:
             raise HedgerowError(f"{path}: {by} names '{name[:200]}', which is no plain path inside the Pack")
     extra = sorted({p.relative_to(path).as_posix() for p in found} - set(listed))
     if extra:
