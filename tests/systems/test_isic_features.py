@@ -61,6 +61,15 @@ def test_a_run_that_is_cut_off_loses_one_shard(tmp_path: Path, monkeypatch: pyte
     assert (features.compute(tmp_path, TEXTS, encode) == encode(TEXTS)).all()
 
 
+def test_a_text_that_two_runs_kept_moves_no_other(tmp_path: Path) -> None:
+    """Two processes at once each keep the same texts; the next ones must still meet their own vectors."""
+    features.compute(tmp_path / "a", TEXTS[:10], encode)
+    features.compute(tmp_path / "b", TEXTS[5:15], encode)
+    for shard in (tmp_path / "b").iterdir():
+        shard.rename(tmp_path / "a" / shard.name)
+    assert (features.compute(tmp_path / "a", TEXTS, encode) == encode(TEXTS)).all()
+
+
 CODE = """
 import sys
 from pathlib import Path

@@ -73,8 +73,8 @@ def compute(folder: Path, texts: Sequence[str], encode: Encode, tick: Tick | Non
         name = files.digest(chunk)[:16]
         keys = np.frombuffer(json.dumps(chunk, ensure_ascii=False).encode(), np.uint8)
         write_arrays(folder / f"{name}.safetensors", {"vectors": made, "texts": keys})
-        for text in chunk:
-            have[text] = len(have)
+        rows = sum(map(len, parts))  # not len(have): two runs at once may have kept a text in two shards
+        have.update({text: rows + i for i, text in enumerate(chunk)})
         parts.append(made)
         if tick:
             tick(len(chunk))

@@ -197,11 +197,17 @@ def tfidf(
 
 
 def head(fold: Fold, trunk: str, seed: int, extra: bool = False, *, strength: float = 30.0, passes: int = 100) -> Piece:
-    """Multinomial logistic regression on a trunk's vectors of length 1 (lbfgs)."""
+    """Multinomial logistic regression on a trunk's vectors of length 1, centred and scaled (lbfgs).
+
+    The scale is one number, the root mean square distance from the mean: so ``strength`` means the same for a trunk
+    whose vectors fill the sphere (MiniLM) and for one whose vectors huddle in a corner of it (language models, e5).
+    """
     rows = fold.rows(extra)
     x = unit(fold.vectors(trunk, rows.texts))
-    weight, bias, classes = _regression(x, rows.classes, strength, seed, passes)
-    arrays = {"W": weight, "b": bias, "classes": classes}
+    mean = x.mean(0)
+    scale = np.full_like(mean, np.sqrt(((x - mean) ** 2).sum(1).mean()) or 1.0)
+    weight, bias, classes = _regression((x - mean) / scale, rows.classes, strength, seed, passes)
+    arrays = {"W": weight, "b": bias, "mean": mean, "scale": scale, "classes": classes}
     return Piece(Member("trunk-linear", {"unit": True}, arrays), fold.tree, trunk)
 
 
