@@ -39,7 +39,7 @@ class LmHead(Record):
 class Lora(Record):
     """LoRA on the attention projections, trained through the whole trunk."""
 
-    epochs: float = Field(default=2, gt=0, description="what two cores have time for")
+    epochs: float = Field(default=1, gt=0, description="what two shared cores have time for")
     lr: float = Field(default=5e-4, gt=0, description="of the low-rank matrices, AdamW; ten times a full fine-tuning's")
     head_lr: float = Field(default=2e-3, gt=0, description="of the new linear layer")
     batch: int = Field(default=32, ge=1)
