@@ -14,13 +14,14 @@ from hedgerow.systems.isic.splits import Split, label_titles
 from hedgerow.task import Example
 
 
-def fold_of(split: Split, vectors: Vectors, *, coded: bool = False) -> Fold:
+def fold_of(split: Split, vectors: Vectors, *, coded: bool = False, sources: Sequence[str] = texts.SOURCES) -> Fold:
     """Labels, train, dev and further coded texts of a split; test stays outside, see :func:`rows_of`.
 
-    Coded texts stand beside ecoinvent's names, and with ``coded`` beside the user's; all other splits are made of them.
+    Coded texts of ``sources`` stand beside ecoinvent's names, and with ``coded`` beside the user's; all other splits
+    are made of them.
     """
     tree = label_tree(split)
-    extra = coded_for(split, tree) if split.labels == "strings" or coded else rows_of((), tree)
+    extra = coded_for(split, tree, sources) if split.labels == "strings" or coded else rows_of((), tree)
     groups = tuple(e.group for e in split.dev)
     return Fold(tree, rows_of(split.train, tree), rows_of(split.dev, tree), extra, vectors, groups)
 
@@ -53,7 +54,7 @@ def rows_of(examples: Sequence[Example], tree: Tree) -> Rows:
     return Rows(tuple(e.input for e in examples), gold)
 
 
-def coded_for(split: Split, tree: Tree) -> Rows:
+def coded_for(split: Split, tree: Tree, sources: Sequence[str] = texts.SOURCES) -> Rows:
     """English coded texts of one class for ecoinvent's labels, without any text that stands in dev or test.
 
     A class goes to the label of its own name, else to the only label with its digits ('3510a' where there is no
@@ -64,7 +65,7 @@ def coded_for(split: Split, tree: Tree) -> Rows:
     for code in tree.codes:
         by_stem.setdefault(code.rstrip("abcdefghijklmnopqrstuvwxyz"), []).append(code)
     found, classes = [], []
-    for text in texts.coded_texts():
+    for text in texts.coded_texts(sources):
         first, *others = sorted(text.gold)
         labels = by_stem.get(first, [])
         chosen = [first] if first in labels else labels

