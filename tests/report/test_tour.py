@@ -166,21 +166,21 @@ def test_a_pack_that_was_altered_is_not_reused(run: Callable[..., tuple[str, Sys
         run()
 
 
-def test_scores_are_asked_of_forms_with_other_weights_only(
+def test_forms_without_a_score_are_asked_beside_the_base_form(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run: Callable[..., tuple[str, Systems]]
 ) -> None:
-    """onnx answers as torch does and needs no score; onnx-int8 does, and is set beside the base form."""
-    asked: list[str] = []
-    monkeypatch.setattr(tour.kinds, "kind", lambda name: type("Kind", (), {"variants": lambda self, pack: FORMS})())
+    asked: list[tuple[str, int]] = []
+    monkeypatch.setattr(tour.kinds, "kind", lambda name: type("Kind", (), {"variants": lambda self, pack: forms})())
 
-    def fake(pack: Pack, task: Any, variant: str, progress: Any) -> dict[str, Any]:
-        asked.append(variant)
+    def fake(pack: Pack, task: Any, variant: str, progress: Any, known: dict[str, Any]) -> dict[str, Any]:
+        asked.append((variant, len(known)))
+        known[variant] = []
         progress(2, 2)
         difference = {"value": -0.01, "low": -0.02, "high": 0.0, "n": 2}
         against = {"variant": "torch", "metric": "accuracy", "difference": difference}
         return {"metrics": {"accuracy": {"value": 0.6}}, "against": against}
 
-    FORMS = ("torch", "onnx", "onnx-int8")
+    forms = ("torch", "onnx", "onnx-int8")
     monkeypatch.setattr(tour, "score", fake)
     task = Scored(name="isic/texts", digest=DIGEST)
     with create(tmp_path / "p", tiny.info("p", "text-classifier", task=task)) as folder:
@@ -189,8 +189,8 @@ def test_scores_are_asked_of_forms_with_other_weights_only(
     pack.add_evidence("scores.jsonl", {"variant": "torch"})
     tell = tour.Teller(quiet=True)
     tour._score([pack], tell)
-    assert asked == ["onnx-int8"]
-    assert tell.lines == ["p onnx-int8: accuracy 0.600 · -0.010 [-0.020, +0.000] accuracy against torch"]
+    assert asked == [("onnx", 0), ("onnx-int8", 1)]  # one set of answers, so the base form is asked once
+    assert tell.lines[1] == "p onnx-int8: accuracy 0.600 · -0.010 [-0.020, +0.000] accuracy against torch"
 
 
 def test_without_the_example_fleet_it_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -180,7 +180,7 @@ def show(number: float, column: Column) -> str:
         case "bytes":
             return size(number)
         case "count":
-            return count(number)
+            return f"{number:,.0f}" if abs(number) < 1e6 else count(number)
         case "seconds":
             return f"{number:.0f} s" if number < 600 else f"{number / 60:.0f} min"
         case _:

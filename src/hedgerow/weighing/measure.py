@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -19,7 +20,7 @@ from hedgerow.weighing import device
 from hedgerow.weighing.process import events
 from hedgerow.weighing.timing import PLANS, Grid
 
-# Seconds that one Pack may take: three Packs on the quick grid end within 45 s.
+# Seconds for each Pack, which several weighed together share: three on the quick grid end within 45 s.
 PACK_SECONDS = {"quick": 14.0, "full": 600.0}
 _LOADS = {"quick": 1, "full": 5}  # fresh processes whose loading is timed
 _HEADROOM = 1.1  # a form is refused when its bytes times this are more than what is available
@@ -68,13 +69,15 @@ def weigh(
     rows: list[Cost] = []
     answers: dict[str, dict[str, Any]] = {pack.digest: {} for pack in packs}
     failures: list[str] = []
+    began = time.monotonic()
     for number, (pack, form) in enumerate(jobs):
 
         def tell(text: str, problem: bool = False, at: tuple[Pack, str, int] = (pack, form, number)) -> None:
             if progress is not None:
                 progress(Step(at[0].info.name, at[1], at[2], len(jobs), text, problem))
 
-        seconds = PACK_SECONDS[grid] / sum(1 for other, _ in jobs if other is pack)
+        # what quick forms leave is there for slow ones
+        seconds = (PACK_SECONDS[grid] * len(packs) - (time.monotonic() - began)) / (len(jobs) - number)
         try:
             tell("starts in a fresh process")
             for cost in _weigh_form(pack, form, grid, threads, seconds, tell):
