@@ -27,6 +27,7 @@ from pydantic import Field
 
 from hedgerow import files
 from hedgerow.errors import HedgerowError, did_you_mean
+from hedgerow.report.pictures import make_pictures
 from hedgerow.run import Result, load_results
 from hedgerow.schema import Record, check
 from hedgerow.weighing.show import count, milliseconds, size
@@ -236,13 +237,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         changed = make_tables(
             root / "results", documents(root), root / "src" / "hedgerow" / "systems", check_only=given.check
         )
+        changed += make_pictures(root, check_only=given.check)
     except HedgerowError as e:
         print(e, file=sys.stderr)
         return 1
     for path in changed:
         print(f"{path.relative_to(root)} {'differs from results/: run make results' if given.check else 'drawn again'}")
     if not changed:
-        print("every table is as results/ say")
+        print("every table and picture is as results/ say")
     return 1 if changed and given.check else 0
 
 
