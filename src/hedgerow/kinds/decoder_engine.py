@@ -41,7 +41,8 @@ class Body:
     def vectors(self, inputs: Sequence[str], forward: Callable[[Any, Any], np.ndarray], budget: int) -> np.ndarray:
         """[n, d] float32 in the order given."""
         out = np.zeros((len(inputs), self.sizes.width), dtype=np.float32)
-        for batch in texts.batches(self.tokens(inputs), self.padding, budget, MOST_TEXTS):
+        tokens = [ids[: self.max_tokens] for ids in self.tokens(inputs)]
+        for batch in texts.batches(tokens, self.padding, budget, MOST_TEXTS):
             vectors = forward(batch.ids, batch.mask)
             if vectors.shape != (len(batch.rows), self.sizes.width):
                 raise HedgerowError(f"{self.where}: the net answers with vectors of the wrong length")

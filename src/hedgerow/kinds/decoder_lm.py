@@ -6,6 +6,7 @@ extraction only (``encode``); asked to generate they say so.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -156,7 +157,7 @@ def _net(pack: Pack, precision: str = "float32", attention: str = "sdpa") -> Any
 def _body(pack: Pack, threads: int) -> Body:
     model, where = _model(pack), str(pack.path)
     sizes = transformer.geometry(model.config, transformer.DECODERS, where)
-    tokens = texts.Tokens(pack.file("tokenizer.json"), model.max_tokens, threads)
+    tokens = texts.Tokens(pack.file("tokenizer.json"), None, threads)
     if tokens.size > sizes.vocabulary:
         raise HedgerowError(f"{where}: the tokenizer knows {tokens.size} tokens, the net has {sizes.vocabulary}")
     return Body(where, tokens, sizes, model.max_tokens, model.padding, model.start, frozenset(model.ends))
@@ -187,13 +188,11 @@ def save_decoder(
         ends=tuple(ends) if isinstance(ends, list) else () if ends is None else (ends,),
     )
     arrays = transformer.state_arrays(net, dtype)
-    with create(path, info.model_copy(update={"kind": DecoderKind.name})) as folder:
+    with create(path, info.model_copy(update={"kind": DecoderKind.name}), check=KIND.check) as folder:
         files.write_json(folder / "model.json", model.model_dump(mode="json"))
         files.write_text(folder / "tokenizer.json", tokenizer_json)
         write_arrays(folder / "weights.safetensors", arrays)
-    pack = open_pack(path, verify=False)
-    KIND.check(pack)
-    return pack
+    return open_pack(path, verify=False)
 
 
 def from_folder(
@@ -216,7 +215,14 @@ def from_gguf(file: str | Path, path: str | Path, info: Info, dtype: Literal["fl
         raise HedgerowError(f"{file}: the architecture '{architecture}' is not one that this kind builds{hint}")
     # a quantised file cannot be saved by transformers itself (its configuration refuses), but its arrays can be taken
     net, tokenizer = transformer.from_gguf(file)
-    return save_decoder(path, info, net, tokenizer, dtype=dtype)
+    return save_decoder(path, info, net, _within(tokenizer, net.config.vocab_size), dtype=dtype)
+
+
+def _within(tokenizer: str, vocabulary: int) -> str:
+    """The tokenizer without the special tokens that transformers adds of its own, for which the net has no vector."""
+    whole = json.loads(tokenizer)
+    whole["added_tokens"] = [token for token in whole["added_tokens"] if token["id"] < vocabulary]
+    return json.dumps(whole, ensure_ascii=False)
 
 
 def _gguf_architecture(file: Path) -> str:

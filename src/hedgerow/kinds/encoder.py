@@ -341,13 +341,11 @@ def from_use(folder: str | Path, path: str | Path, info: Info) -> Pack:
 
 def _save(path: str | Path, info: Info, model: EncoderModel, arrays: dict[str, np.ndarray], tokenizer: str) -> Pack:
     need_finite(arrays, str(path))
-    with create(path, info.model_copy(update={"kind": EncoderKind.name})) as folder:
+    with create(path, info.model_copy(update={"kind": EncoderKind.name}), check=KIND.check) as folder:
         files.write_json(folder / "model.json", model.model_dump())
         files.write_text(folder / "tokenizer.json", tokenizer)
         write_arrays(folder / "weights.safetensors", arrays)
-    pack = open_pack(path, verify=False)
-    KIND.check(pack)
-    return pack
+    return open_pack(path, verify=False)
 
 
 def from_folder(folder: str | Path, path: str | Path, info: Info) -> Pack:

@@ -86,8 +86,8 @@ def _from_file(path: Path) -> np.ndarray:
     if path.suffix == ".npy":
         try:  # mapped, so that a file that claims more than it holds fails before anything is allocated
             mapped = np.load(path, mmap_mode="r", allow_pickle=False)
-        except (OSError, ValueError, EOFError) as e:
-            raise HedgerowError(f"{path} is not a readable .npy image: {e}") from e
+        except Exception as e:  # its header is parsed as Python text, which fails in many ways
+            raise HedgerowError(f"{path} is not a readable .npy image: {type(e).__name__} {e}") from e
         return np.asarray(mapped) if mapped.size <= 4 * MAX_PIXELS else np.empty((MAX_PIXELS, 2))
     try:
         from PIL import Image

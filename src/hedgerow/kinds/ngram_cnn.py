@@ -131,8 +131,10 @@ def read_folder(folder: Path) -> tuple[dict[str, Array], str]:
     try:
         with np.load(folder / "weights.npz", allow_pickle=False) as z:
             given = {name: z[name] for name in z.files}
-    except (OSError, ValueError) as e:
-        raise HedgerowError(f"{folder / 'weights.npz'} cannot be read: {e}") from e
+    except Exception as e:  # of zipfile, zlib and numpy
+        raise HedgerowError(f"{folder / 'weights.npz'} cannot be read: {type(e).__name__} {e}") from e
+    if "q1" not in given or "eps" not in given:
+        raise HedgerowError(f"{folder / 'weights.npz'} does not hold the arrays of that encoder")
     table = np.empty((_CHUNKS * len(given["q1"]), WIDTH), dtype=np.uint8)
     for chunk in range(_CHUNKS):  # token t is row t // 17 of block t % 17
         table[chunk::_CHUNKS] = given[f"q{chunk + 1}"]
@@ -151,10 +153,10 @@ def _tokenizer(file: Path) -> str:
     model = protocol.ModelProto()
     try:
         model.ParseFromString(file.read_bytes())
-    except Exception as e:  # protobuf's own class, of a package that is not ours to import
-        raise HedgerowError(f"{file} is no SentencePiece model: {e}") from e
-    pieces = [(p.piece, p.score) for p in model.pieces]
-    made = Tokenizer(models.Unigram(pieces, unk_id=0, byte_fallback=False))
+        pieces = [(p.piece, p.score) for p in model.pieces]
+        made = Tokenizer(models.Unigram(pieces, unk_id=0, byte_fallback=False))
+    except Exception as e:  # of protobuf, which is not ours to import, and of tokenizers, which has no class of its own
+        raise HedgerowError(f"{file} is no SentencePiece model: {type(e).__name__} {e}") from e
     made.normalizer = normalizers.Sequence(
         [
             normalizers.Precompiled(model.normalizer_spec.precompiled_charsmap),

@@ -228,13 +228,11 @@ def _net(pack: Pack) -> Any:
 def save_segmenter(path: str | Path, info: Info, model: SegmenterModel, labels: Sequence[str], net: Any) -> Pack:
     """Save a ``UNet`` as a Pack; a label's place is its number in the mask."""
     arrays = {name: value.detach().cpu().numpy() for name, value in net.state_dict().items()}
-    with create(path, info.model_copy(update={"kind": SegmenterKind.name})) as folder:
+    with create(path, info.model_copy(update={"kind": SegmenterKind.name}), check=KIND.check) as folder:
         files.write_json(folder / "model.json", model.model_dump(mode="json"))
         files.write_json(folder / "labels.json", list(labels))
         write_arrays(folder / "weights.safetensors", arrays)
-    pack = open_pack(path, verify=False)
-    KIND.check(pack)
-    return pack
+    return open_pack(path, verify=False)
 
 
 KIND = SegmenterKind()

@@ -44,13 +44,16 @@ class Batch:
 class Tokens:
     """``tokenizer.json`` of a Pack, with our own padding: the file's own length and padding settings are not used."""
 
-    def __init__(self, path: Path, max_tokens: int, threads: int, *, keep_end: bool = False) -> None:
+    def __init__(self, path: Path, max_tokens: int | None, threads: int) -> None:
         from tokenizers import Tokenizer
 
         try:
             self._tokenizer = Tokenizer.from_file(str(path))
             self._tokenizer.no_padding()
-            self._tokenizer.enable_truncation(max_tokens, direction="left" if keep_end else "right")
+            if max_tokens is None:
+                self._tokenizer.no_truncation()
+            else:
+                self._tokenizer.enable_truncation(max_tokens)  # and keep the special tokens at the end
         except Exception as e:  # tokenizers raises bare Exception
             raise HedgerowError(f"{path} is no tokenizer that can be read: {str(e).splitlines()[0][:200]}") from e
         self.where = str(path)
@@ -58,7 +61,7 @@ class Tokens:
         self._threads = threads
 
     def __call__(self, texts: Sequence[str], *, special: bool = True) -> list[list[int]]:
-        """Token numbers of each text, cut at ``max_tokens``."""
+        """Token numbers of each text, cut at ``max_tokens`` if there is such a limit."""
         if self._threads == 1:  # encode_batch would take every core
             return [self._tokenizer.encode(t, add_special_tokens=special).ids for t in texts]
         return [e.ids for e in self._tokenizer.encode_batch(list(texts), add_special_tokens=special)]

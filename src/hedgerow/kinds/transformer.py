@@ -37,6 +37,7 @@ class Family:
     embedding: str = "word_embeddings.weight"
     gated: bool = False
     spare: int = 0  # positions at the start that no token uses
+    fused: bool = True  # transformers has fused attention for it
     pooler: bool = True  # the body would build a pooling layer, which we leave out
 
 
@@ -44,7 +45,7 @@ ENCODERS = {
     "bert": Family("BertConfig", "BertModel"),
     "roberta": Family("RobertaConfig", "RobertaModel", spare=2),
     "xlm-roberta": Family("XLMRobertaConfig", "XLMRobertaModel", spare=2),
-    "mpnet": Family("MPNetConfig", "MPNetModel", spare=2),
+    "mpnet": Family("MPNetConfig", "MPNetModel", spare=2, fused=False),
     "distilbert": Family(
         config="DistilBertConfig",
         body="DistilBertModel",
@@ -250,6 +251,8 @@ def load(
         raise HedgerowError(f"{where}: transformers cannot build this net: {_one_line(e)}") from e
     need(headers(weights), shapes, str(weights))
     cls, extra = _net_class(made, head)
+    if not family(config, allowed, where).fused:
+        attention = "eager"
     state = load_file(weights)
     need_finite(state, str(weights))
     with _quiet():
@@ -332,8 +335,14 @@ def tokenizer_text(folder: Path) -> str:
     return file.read_text(encoding="utf-8") if file.is_file() else _converted_tokenizer(folder)
 
 
+_VOCABULARIES = ("vocab.txt", "vocab.json", "tokenizer.model", "spiece.model", "sentencepiece.bpe.model", "*.gguf")
+
+
 def _converted_tokenizer(folder: Path, **more: Any) -> str:
     from transformers import AutoTokenizer
+
+    if not any(file for name in _VOCABULARIES for file in folder.glob(name)):  # else an empty one would be made up
+        raise HedgerowError(f"{folder} holds no tokenizer.json, nor a vocabulary that one could be made from")
 
     try:
         with _quiet():

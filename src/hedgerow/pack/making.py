@@ -16,12 +16,20 @@ from hedgerow.pack.whole import base_files, entry_of, files_below, write_manifes
 
 
 @contextmanager
-def create(path: str | Path, info: Info, *, trunk: Pack | None = None, thin: bool = False) -> Iterator[Path]:
+def create(
+    path: str | Path,
+    info: Info,
+    *,
+    trunk: Pack | None = None,
+    thin: bool = False,
+    check: Callable[[Pack], None] | None = None,
+) -> Iterator[Path]:
     """Yield an empty folder to put the Pack's files in; it becomes the Pack at ``path`` when the block ends well.
 
     ``pack.toml``, ``manifest.json`` and ``trunk/`` are written here. A trunk is put into the cache, and hard-linked
     into the Pack unless ``thin``. Replaces an older Pack of that path (anything else there is an error), whose evidence
-    stays: each of its lines names the digest that it speaks of.
+    stays: each of its lines names the digest that it speaks of. ``check`` (a kind's) sees the whole Pack before it
+    appears, and what it raises keeps it from appearing.
     """
     from hedgerow import __version__
 
@@ -39,6 +47,11 @@ def create(path: str | Path, info: Info, *, trunk: Pack | None = None, thin: boo
                 copy_pack(kept, folder / "trunk", trunk.variants)
         write_manifest(folder, info.trunk)
         _copy_evidence(path, folder)
+        if check is not None:
+            try:
+                check(open_pack(folder, verify=False))
+            except HedgerowError as e:
+                raise HedgerowError(str(e).replace(str(folder), str(path))) from e
 
 
 def copy_pack(pack: Pack, target: Path, variants: Iterable[str] | None = None) -> None:
