@@ -12,7 +12,6 @@ import numpy as np
 from hedgerow.errors import HedgerowError
 
 FLOATS = frozenset({"F16", "BF16", "F32", "F64"})
-_BYTES = {"F64": 8, "I64": 8, "U64": 8, "F32": 4, "I32": 4, "U32": 4, "F16": 2, "BF16": 2, "I16": 2, "U16": 2}
 
 
 @dataclass(frozen=True)
@@ -21,16 +20,6 @@ class Header:
 
     dtype: str  # as safetensors writes it: F32, BF16, I64, …
     shape: tuple[int, ...]
-
-    @property
-    def count(self) -> int:
-        """Number of values."""
-        return int(np.prod(self.shape, dtype=np.int64)) if self.shape else 1
-
-    @property
-    def bytes(self) -> int:
-        """Bytes of the values."""
-        return self.count * _BYTES.get(self.dtype, 1)
 
 
 def headers(path: Path) -> dict[str, Header]:
