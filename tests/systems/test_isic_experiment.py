@@ -72,6 +72,13 @@ def test_coded_texts_for_ecoinvent_leave_out_what_stands_in_test(data_cache: Pat
     assert {tree.codes[c] for c in found.classes} == {"3510a", "1610", "0112", "0121"}  # '20' is no class
 
 
+def test_coded_texts_stand_beside_ecoinvents_unless_told_not_to(data_cache: Path) -> None:
+    split = Split("rows", 0, "strings", (example("electricity production", "3510a"),), (), ())
+    assert len(fold_of(split, nothing).extra) > 10
+    assert len(fold_of(split, nothing, coded=False).extra) == 0
+    assert len(fold_of(make_task("toy").split, nothing).extra) == 0
+
+
 def test_upper_levels_of_ecoinvents_labels() -> None:
     from hedgerow.systems.isic.folds import label
 

