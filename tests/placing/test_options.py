@@ -240,8 +240,8 @@ def test_scores_of_different_tests_are_never_mixed(tmp_path: Path) -> None:
     b.add_evidence("scores.jsonl", f.score("numpy", 0.97, f.ROWS))
     with pytest.raises(HedgerowError) as caught:
         menu([a, b], one())
-    assert "scores of different tests are not comparable: a on isic grouped" in str(caught.value)
-    assert "b on isic rows" in str(caught.value)
+    assert "scores of different tests are not comparable: a on isic (split=grouped), split test" in str(caught.value)
+    assert "b on isic (split=rows)" in str(caught.value)
     b.add_evidence("scores.jsonl", f.score("numpy", 0.55))
     assert chosen(menu([a, b], one())).score == {"value": 0.55, "low": 0.52, "high": pytest.approx(0.58), "n": 500}
 

@@ -76,20 +76,24 @@ def _matches(task: Mapping[str, Any], word: str) -> bool:
 
 
 def task_words(task: Mapping[str, Any]) -> str:
-    """``isic grouped, split test (1a2b3c4d)``."""
-    options = " ".join(str(v) for v in dict(task["options"]).values())
-    return f"{task['name']}{' ' + options if options else ''}, split {task['split']} ({task['digest'][:8]})"
+    """``isic (split=grouped), split test, 1a2b3c4d``."""
+    options = ", ".join(f"{k}={_option(v)}" for k, v in sorted(dict(task["options"]).items()))
+    return f"{task['name']}{f' ({options})' if options else ''}, split {task['split']}, {task['digest'][:8]}"
+
+
+def _option(value: Any) -> str:
+    return "+".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 
 def _refuse_to_mix(packs: Sequence[Pack], held: Mapping[str, Mapping[_Key, Mapping[str, Any]]]) -> None:
-    said = []
+    said: dict[str, list[str]] = {}
     for pack in packs:
         tasks = sorted(task_words(t) for t in held.get(pack.digest, {}).values())
         if tasks:
-            said.append(f"{pack.info.name} on {tasks[0]}{' and others' if len(tasks) > 1 else ''}")
+            said.setdefault(f"{tasks[0]}{' and others' if len(tasks) > 1 else ''}", []).append(pack.info.name)
+    words = "; ".join(f"{', '.join(names)} on {tasks}" for tasks, names in said.items())
     raise HedgerowError(
-        f"scores of different tests are not comparable: {'; '.join(said)}; "
-        "score all Packs on one Task, or place them apart"
+        f"scores of different tests are not comparable: {words}; score all Packs on one Task, or place them apart"
     )
 
 
