@@ -75,11 +75,6 @@ class Tokens:
         """The text of token numbers, special tokens left out."""
         return str(self._tokenizer.decode(list(ids)))
 
-    def number(self, token: str) -> int | None:
-        """Number of a token, None when there is none of that name."""
-        found = self._tokenizer.token_to_id(token)
-        return None if found is None else int(found)
-
 
 def batches(tokens: Sequence[Sequence[int]], padding: int, budget: int, most: int) -> Iterator[Batch]:
     """Batches of texts of like length, longest first: at most ``most`` texts and ``budget`` tokens with padding.
