@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from fakes import Clock, FakeEngine, FakeKind, FakeTask, install, make_pack
 
 from hedgerow.cost import Cost
 from hedgerow.errors import HedgerowError
-from hedgerow.weighing import Step, measure, measured_device, weigh
+from hedgerow.weighing import Step, child, device, measure, measured_device, weigh
 from hedgerow.weighing.child import sweep
 
 
@@ -190,3 +191,69 @@ def test_a_quick_grid_of_slow_models_ends_in_time(forms: int) -> None:
         list(sweep(engine, FakeKind(), "quick", max(left, 2.0), None, 0.0, clock))
         spent += 2.0 + clock.now
     assert spent <= 45
+
+
+def test_energy_is_that_of_one_call_warm_up_included(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, calls = Clock(), [0]
+
+    def wait(phase: str, units: int) -> None:
+        calls[0] += 1
+        clock.wait(0.01)
+
+    class Meter:
+        """Ten joules a call."""
+
+        def __init__(self) -> None:
+            self.before = calls[0]
+
+        def joules(self) -> float:
+            return 10.0 * (calls[0] - self.before)
+
+    monkeypatch.setattr(device, "EnergyMeter", Meter)
+    rows = list(sweep(FakeEngine(wait=wait), FakeKind(), "quick", 60.0, None, 0.0, clock))
+    assert {r["energy_j"] for r in rows} == {10.0}
+    assert {r["energy_j"] for r in _sweep_without_counters(monkeypatch)} == {None}
+
+
+def _sweep_without_counters(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    monkeypatch.setattr(device.EnergyMeter, "joules", lambda self: None)
+    clock = Clock()
+    engine = FakeEngine(wait=lambda phase, units: clock.wait(0.01))
+    return list(sweep(engine, FakeKind(), "quick", 60.0, None, 0.0, clock))
+
+
+@pytest.mark.parametrize(
+    ("stalled", "load", "noisy"),
+    [
+        (0.0, 99.0, False),
+        (0.24, 0.0, False),
+        (0.26, 0.0, True),
+        (None, 0.5, False),
+        (None, 99.0, True),
+        (None, None, False),
+    ],
+)
+def test_a_row_is_noisy_when_others_wanted_the_cpu(
+    stalled: float | None, load: float | None, noisy: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A quarter of the time in which somebody waited; where the kernel does not say, more tasks than cores."""
+    now = iter([100.0, 110.0])
+    seen = iter([5_000_000, None if stalled is None else 5_000_000 + round(stalled * 10 * 1e6)])
+    monkeypatch.setattr(child.time, "monotonic", lambda: next(now))
+    monkeypatch.setattr(device, "cpu_stall_us", lambda: next(seen))
+    monkeypatch.setattr(child.os, "cpu_count", lambda: 2)
+    assert child.Stall().noisy(load) is noisy
+
+
+def test_a_peak_is_that_of_its_own_cell() -> None:
+    block = bytearray(1) * (96 << 20)
+    del block
+    _, before = device.process_memory()
+    child.reset_peak()
+    now, after = device.process_memory()
+    assert before is not None and after is not None and now is not None
+    if not os.access("/proc/self/clear_refs", os.W_OK):
+        assert after >= before  # such a kernel only knows the peak since the start
+        return
+    assert after < before - (64 << 20)
+    assert after <= now + (16 << 20)
