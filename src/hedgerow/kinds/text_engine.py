@@ -14,13 +14,15 @@ from hedgerow.errors import HedgerowError
 from hedgerow.kinds.base import Flops, Phase, Size
 from hedgerow.kinds.hierarchy import Node
 from hedgerow.kinds.text_codes import Translation, restrict
-from hedgerow.kinds.text_features import chunks, normalise
+from hedgerow.kinds.text_features import Rows, chunks, normalise
 from hedgerow.kinds.text_members import Batch, TfidfLinear, softmax
 from hedgerow.kinds.text_sample import sample_text
 from hedgerow.kinds.text_search import Postings, Vectors
 from hedgerow.kinds.text_store import Parts
 from hedgerow.kinds.texts import MAX_CHARACTERS
 from hedgerow.schema import Record, check
+
+_SAMPLES = 16  # texts from which a mean number of features is taken
 
 
 class Trunk(Protocol):
@@ -71,7 +73,6 @@ class TextClassifier:
             texts = [normalise(x.text, parts.preprocess.unicode) for x in parts.examples]
             self._search = Postings(self._tfidf, texts)
         self._temperature = np.float32(parts.model.calibration.temperature)
-        self._nnz: dict[int, float] = {}
         held = [a for m in parts.members for a in m.arrays.values()]
         if self._search is not None:
             held.extend(self._search.arrays.values())
@@ -276,6 +277,9 @@ class TextClassifier:
         if isinstance(self._search, Vectors):
             count += 2.0 * self._search.vectors.size
             cover += ", search of examples"
+        elif self._search is not None:
+            count += self._search.flops(self._sample_rows(size["words"])) / _SAMPLES
+            cover += ", search of examples (at most)"
         count *= batch
         if self._trunk is not None:
             trunk = self._trunk_flops(size["words"], batch)
@@ -296,10 +300,11 @@ class TextClassifier:
         """Mean number of TF-IDF features of sample texts of that many words, 0 without such a member."""
         if self._tfidf is None:
             return 0.0
-        if words not in self._nnz:
-            rows = self._tfidf.rows([sample_text(words, seed) for seed in range(16)])
-            self._nnz[words] = len(rows.values) / 16
-        return self._nnz[words]
+        return len(self._sample_rows(words).values) / _SAMPLES
+
+    def _sample_rows(self, words: int) -> Rows:
+        assert self._tfidf is not None
+        return self._tfidf.rows([sample_text(words, seed) for seed in range(_SAMPLES)])
 
 
 def temper(p: np.ndarray, temperature: float | np.float32) -> np.ndarray:
