@@ -114,7 +114,10 @@ def make(folder: Path, monkeypatch: pytest.MonkeyPatch, seeds: int = 5, hostile:
     outcome = simulate(rivals, fleet, without=["laptop"], seeds=seeds, quiet=True, **ask)
     pulled = simulate(rivals, fleet, against=(), without={"laptop": 9.0}, seeds=seeds, quiet=True, **ask)
     said = {"form": "numpy", "decision": "class", "code": "0112", "title": "Growing of rice" + hostile, "p": 0.91}
-    answers = [{"pack": p.info.name, **said} for p in rivals]
+    guess = {"code": "0113", "title": "Growing of vegetables" + hostile, "p": 0.2}
+    answers = [{"pack": p.info.name, **said, "guess": guess} for p in rivals]
+    answers[1] |= {"decision": "review", "code": None, "title": None, "p": 0.2}
+    answers[2] |= {"decision": "group", "code": "011"}
     return story.tell(
         packs=[story.Built(p, seconds=12.5, reused=i == 0) for i, p in enumerate(rivals)],
         compared=compare(rivals, "run_ms", "accuracy"),

@@ -114,6 +114,13 @@ def test_the_page_says_what_the_json_says(read: Reader, tour: Json) -> None:
     assert "no counter that can be read" in said  # energy was not measured, and the page says so
 
 
+def test_an_undecided_text_is_a_persons_turn(read: Reader) -> None:
+    said = "".join(read.texts)
+    assert "for a person to decide; first guess 0113 Growing of vegetables" in said
+    assert "group 011 Growing of rice" in said
+    assert "None" not in said
+
+
 def test_measured_energy_and_noise_are_shown(tour: Json) -> None:
     changed = json.loads(json.dumps(tour))
     changed["forms"][0] |= {"energy_j": 0.25, "noisy": True}

@@ -76,7 +76,7 @@ def _header(tour: Mapping[str, Any], parts: Sequence[tuple[str, str, Html]]) -> 
             h("h1", "Which small model is good enough, what does it cost, and where should it run?"),
             h("p", f"{len(tour['packs'])} rivals for one task, built and weighed on {device['name']} "
               f"({device['memory_bytes'] / 2**30:.0f} GiB, {device['machine']}), then placed on "
-              f"{len(tour['plan']['fleet']['devices'])} devices that fail.", class_="lead"),
+              f"{len(tour['plan']['fleet']['devices'])} devices that can fail.", class_="lead"),
             sections.facts(tour),
             h("nav", h("ul", links), aria_label="sections"),
             class_="column",

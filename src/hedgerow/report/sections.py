@@ -97,21 +97,24 @@ def _examples(tour: Json) -> Html | None:
     shown = []
     for e in tour["examples"]:
         answers = [
-            h(
-                "li",
-                h("span", named(a["pack"], tour), class_="who"),
-                h(
-                    "span",
-                    h("code", a["code"] or a["decision"]),
-                    f" {a['title']}",
-                    h("span", f" {100 * a['p']:.0f} %", class_="soft"),
-                ),
-            )
-            for a in e["answers"]
+            h("li", h("span", named(a["pack"], tour), class_="who"), h("span", _answered(a))) for a in e["answers"]
         ]
         shown.append(h("div", h("p", h("q", e["text"])), h("ul", answers), class_="example"))
-    lead = "Texts written for this page; the percentage is the model's own, calibrated confidence."
+    lead = (
+        "Texts written for this page. The percentage is the model's own, calibrated confidence. Where it is too low "
+        "for a class, the answer is the group, division or section above it, and where it is too low for that, it is left "
+        "to a person."
+    )
     return h("div", h("h3", "What they answer"), h("p", lead, class_="lead"), shown)
+
+
+def _answered(a: Json) -> list[Child]:
+    def told(said: Json) -> list[Child]:
+        return [h("code", said["code"]), f" {said['title']} ", h("span", f"{100 * said['p']:.0f} %", class_="soft")]
+
+    if a["decision"] == "review":
+        return [h("span", "for a person to decide; first guess ", class_="soft"), told(a["guess"])]
+    return told(a) if a["decision"] == "class" else [h("span", f"{a['decision']} ", class_="soft"), told(a)]
 
 
 def _cost(tour: Json) -> Html:
@@ -165,7 +168,7 @@ def _cost_table(tour: Json) -> Html:
             number(f["energy_j"], lambda j: DASH if j is None else f"{j:.3g} J"), flags,
         ])  # fmt: skip
     unit = forms[0]["unit"] if forms else "unit"
-    names = ["right first", f"one {unit}", f"{unit}s a second", "to load", "memory", "on disk", "FLOPs", "energy"]
+    names = ["right first", f"one {unit}", f"{unit}s/s", "load", "memory", "disk", "FLOPs", "energy"]
     heads = [("model", False), ("form", False), *((name, True) for name in names), ("", False)]
     keep = [i for i in range(len(heads)) if not empty.get(i)]
     return table([heads[i] for i in keep], [[row[i] for i in keep] for row in rows], sortable=True)

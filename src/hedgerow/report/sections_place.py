@@ -90,21 +90,17 @@ def _explained(tour: Json) -> Html | None:
                     form_named(c["form"], tour),
                     *(DASH if c["terms_ms"][t] is None else milliseconds(c["terms_ms"][t]) for t in terms),
                     DASH if c["total_ms"] is None else h("b", milliseconds(c["total_ms"])),
-                    c["refused"],
                 ]
                 for c in order
+                if not c["refused"]
             ]
-            heads = [
-                ("device", False),
-                ("form", False),
-                *((t, True) for t in terms),
-                ("answer after", True),
-                ("", False),
-            ]
+            heads = [("device", False), ("form", False), *((t, True) for t in terms), ("answer after", True)]
             words = f"It arose on {request['home']}, and was decided by {job['rule']}"
             words += f"; {job['tied']} candidates were alike, and chance chose." if job["tied"] > 1 else "."
             parts += [h("h3", f"Why {request['request']} went where it went"), h("p", words), table(heads, rows)]
-            parts += [h("p", f"{d['device']}: {d['why']}.", class_="soft") for d in job["not_eligible"]]
+            away = [(c["device"], c["refused"]) for c in order if c["refused"]]
+            away += [(d["device"], d["why"]) for d in job["not_eligible"]]
+            parts += [h("p", f"Not {device}: {why}.", class_="soft") for device, why in away]
     return h("div", parts) if parts else None
 
 
