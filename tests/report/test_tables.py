@@ -152,6 +152,9 @@ def test_a_file_is_included_as_it_is(root: Path) -> None:
     (root / "README.md").write_text("<!-- file: results/tour.txt -->\n<!-- end -->\n")
     make(root)
     assert (root / "README.md").read_text() == "<!-- file: results/tour.txt -->\n```\na plan\n```\n<!-- end -->\n"
+    (root / "README.md").write_text("```\n<!-- file: results/tour.txt -->\n<!-- end -->\n```\n")
+    make(root)
+    assert (root / "README.md").read_text() == "```\n<!-- file: results/tour.txt -->\na plan\n<!-- end -->\n```\n"
 
 
 def test_the_tables_of_this_repository_are_what_results_say() -> None:

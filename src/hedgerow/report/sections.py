@@ -102,8 +102,8 @@ def _examples(tour: Json) -> Html | None:
         shown.append(h("div", h("p", h("q", e["text"])), h("ul", answers), class_="example"))
     lead = (
         "Texts written for this page. The percentage is the model's own, calibrated confidence. Where it is too low "
-        "for a class, the answer is the group, division or section above it, and where it is too low for that, it is left "
-        "to a person."
+        "for a class, the answer is the group, division or section above it; where it is too low for that too, it is "
+        "left to a person."
     )
     return h("div", h("h3", "What they answer"), h("p", lead, class_="lead"), shown)
 

@@ -86,9 +86,12 @@ def make_tables(results: Path, docs: Sequence[Path], systems: Path, *, check_onl
         if old.count("<!-- table:") + old.count("<!-- file:") != len(_BLOCK.findall(old)):
             raise HedgerowError(f"{path}: a marked block has no '<!-- end -->' behind it")
 
-        def block(match: re.Match[str], path: Path = path) -> str:
+        def block(match: re.Match[str], path: Path = path, old: str = old) -> str:
             kind, name = match[2], match[3]
-            body = table(results, systems, name, path) if kind == "table" else included(results.parent, name, path)
+            inside = old[: match.start()].endswith("```\n")  # the marks may stand inside of a code block of the page
+            body = (
+                table(results, systems, name, path) if kind == "table" else included(results.parent, name, path, inside)
+            )
             return f"{match[1]}{body}{match[5]}"
 
         new = _BLOCK.sub(block, old)
@@ -99,12 +102,13 @@ def make_tables(results: Path, docs: Sequence[Path], systems: Path, *, check_onl
     return changed
 
 
-def included(root: Path, name: str, path: Path) -> str:
-    """A text file under ``results/`` as a code block."""
+def included(root: Path, name: str, path: Path, inside: bool) -> str:
+    """A text file under ``results/``, as a code block unless the marks stand ``inside`` of one."""
     file = root / name
     if ".." in Path(name).parts or not file.is_file():
         raise HedgerowError(f"{path}: there is no file {name} to include")
-    return f"```\n{file.read_text(encoding='utf-8').rstrip()}\n```\n"
+    text = file.read_text(encoding="utf-8").rstrip()
+    return f"{text}\n" if inside else f"```\n{text}\n```\n"
 
 
 def table(results: Path, systems: Path, name: str, path: Path) -> str:
