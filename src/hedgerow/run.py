@@ -9,9 +9,9 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
 from importlib import metadata
@@ -85,7 +85,7 @@ def seeds(seed: int) -> Seeds:
 def set_threads(count: int) -> None:
     """Use ``count`` threads: in this process for libraries that are loaded, by environment for those that come later.
 
-    numpy's own BLAS, once loaded, can only be told through threadpoolctl, which is part of ``[build]``. ONNX Runtime
+    numpy's own BLAS, once loaded, can only be told through threadpoolctl. ONNX Runtime
     takes its threads per session, from whoever opens one.
     """
     if count < 1:
@@ -191,11 +191,18 @@ class Run:
     config: Mapping[str, Any]
     seed: int
     quiet: bool = False
+    marked: list[tuple[int, str]] = field(default_factory=list, compare=False)  # see mark
 
     @property
     def seeds(self) -> Seeds:
         """Named sub-seeds of the run's seed."""
         return Seeds(self.seed)
+
+    def mark(self, faults: Sequence[tuple[int, str]]) -> None:
+        """Note rows of a person's own file that were left out, as (line, why); who started the run names them."""
+        self.marked.extend(faults)
+        if faults:
+            self.event("rows left out", rows=faults)
 
     def event(self, name: str, /, **values: Any) -> None:
         """Append one line to events.jsonl, with the time (UTC)."""
@@ -405,14 +412,14 @@ def _new_bar() -> Progress:
     )
 
     return Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),  # titles and values may hold a person's own names
         BarColumn(bar_width=24),
         MofNCompleteColumn(),
         TextColumn("{task.fields[rate]}"),
         TimeElapsedColumn(),
         TextColumn("left"),
         TimeRemainingColumn(),
-        TextColumn("[dim]{task.fields[values]}"),
+        TextColumn("{task.fields[values]}", style="dim", markup=False),
         console=Console(stderr=True),
         refresh_per_second=5,
     )

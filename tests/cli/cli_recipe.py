@@ -44,6 +44,8 @@ def build(config: Config, out: Path, run: Run) -> Pack:
 def extend(parent: Pack, config: Config, out: Path, run: Run) -> Pack:
     if not config.examples:
         raise HedgerowError("give the coded examples: --set examples=FILE")
+    if "bad" in config.examples:
+        run.mark([(3, "it has no code")])
     parents = (Parent(role="base", name=parent.info.name, digest=parent.digest),)
     with create(out, parent.info.model_copy(update={"parents": parents, "config": config.model_dump()})) as folder:
         files.write_json(folder / "echo.json", {"examples": config.examples})

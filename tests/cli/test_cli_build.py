@@ -85,6 +85,25 @@ def test_a_recipe_that_fails_late_leaves_no_pack_and_the_old_one_as_it_was(run: 
     assert open_pack(tmp_path / "old").digest != before
 
 
+def test_rows_that_a_build_leaves_out_are_named(run: Run, tmp_path: Path) -> None:
+    run("build", "isic")
+    said = run("build", "isic", "--from", "packs/isic", "--set", "examples=bad.csv", "-o", "packs/more", "--json")
+    assert said.code == 3 and "line 3: left out: it has no code" in said.err
+    assert said.json["path"] == "packs/more" and open_pack(tmp_path / "packs/more").digest == said.json["digest"]
+
+
+def test_a_pack_built_again_keeps_its_evidence(run: Run, tmp_path: Path) -> None:
+    run("build", "isic")
+    pack = open_pack(tmp_path / "packs/isic")
+    pack.add_evidence("costs.jsonl", {"variant": "echo", "p50_ms": 1.0})
+    with open(tmp_path / "packs/isic/costs.jsonl", "a") as f:
+        f.write('{"cut off')
+    run("build", "isic")
+    again = open_pack(tmp_path / "packs/isic")
+    assert again.digest == pack.digest
+    assert [row["p50_ms"] for row in again.costs] == [1.0]
+
+
 def test_a_pack_is_extended_and_not_overwritten(run: Run, pack: Path, tmp_path: Path) -> None:
     run("build", "isic")
     said = run("build", "isic", "--from", "packs/isic", "--set", "examples=my.csv", "-o", "packs/more")

@@ -173,6 +173,79 @@ def test_a_coded_example_is_added_without_training(tmp_path: Path, data_cache: P
         recipe.extend(pack, toy(), tmp_path / "none", a_run(tmp_path, {"more": 2}))
 
 
+def test_rows_that_are_no_example_are_named_by_line(tmp_path: Path, data_cache: Path) -> None:
+    pack = built(tmp_path, toy())
+    more, run = tmp_path / "more.csv", a_run(tmp_path, {"more": 3})
+    more.write_text("text,code\nquantum widgets,3290\n,0112\nno code,\nno such class,9z99\n", encoding="utf-8")
+    grown = recipe.extend(pack, toy(examples=str(more)), tmp_path / "grown", run)
+    assert "quantum widgets" in {x["text"] for x in grown.json("examples.json")}
+    assert [line for line, _ in run.marked] == [3, 4, 5]
+    assert "no code" in run.marked[1][1]
+    more.write_text("text,code\nonly this,9z99\n", encoding="utf-8")
+    with pytest.raises(HedgerowError, match=r"line 2.*9z99"):
+        recipe.extend(pack, toy(examples=str(more)), tmp_path / "none", a_run(tmp_path, {"more": 4}))
+
+
+def test_own_rows_that_are_left_out_are_named_by_line(tmp_path: Path, data_cache: Path) -> None:
+    file = own_csv(tmp_path / "own.csv")
+    lines = len(file.read_text(encoding="utf-8").splitlines())
+    with open(file, "a", encoding="utf-8", newline="") as f:
+        csv.writer(f).writerows([["c1", "Twice told", "0112", "", "en"], ["c2", "twice told!", "4520", "", "en"]])
+    config = toy(data=str(file), coded=False)
+    run = a_run(tmp_path, config.model_dump())
+    recipe.build(config, tmp_path / "pack", run)
+    assert [line for line, _ in run.marked] == [lines - 1, lines, lines + 1, lines + 2]
+    assert "no class in common" in run.marked[-1][1]
+
+
+def test_a_verdict_on_a_refitted_pack_asks_the_one_that_never_saw_test(
+    tmp_path: Path, data_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from hedgerow.systems.isic import verdict
+
+    asked: list[Pack] = []
+
+    def coverage(pack: Pack, *given: Any) -> dict[str, Any]:
+        asked.append(pack)
+        return kept(pack, *given)
+
+    kept = verdict.coverage
+    monkeypatch.setattr(verdict, "coverage", coverage)
+    config = toy(data=str(own_csv(tmp_path / "own.csv")), coded=False, refit=True)
+    pack = built(tmp_path, config)
+    test = {e.input for e in recipe.task("user", {"file": config.data, "seed": 0}).splits["test"]}
+    assert test & {x["text"] for x in pack.json("examples.json")}
+    assert not test & {x["text"] for x in asked[0].json("examples.json")}
+
+
+def test_a_pack_counts_the_texts_that_it_learnt_from(tmp_path: Path, data_cache: Path) -> None:
+    task = recipe.task("toy", {})
+    for name, config in {"some": toy(limit=7), "all": toy(refit=True)}.items():
+        pack = recipe.build(config, tmp_path / name / "isic", a_run(tmp_path / name, config.model_dump()))
+        single = sum(len(e.gold) == 1 for part in task.splits.values() for e in part)
+        assert pack.info.data[0].rows == (7 if name == "some" else single)
+        assert {x["source"] for x in pack.json("examples.json")} == {"user"}  # the toy texts are read as a user's are
+
+
+def test_a_changed_file_is_another_training(
+    tmp_path: Path, data_cache: Path, trunks: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = own_csv(tmp_path / "own.csv")
+    config = toy(model="finetuned", data=str(file), coded=False, **trunks, **FAST)
+    run = a_run(tmp_path, config.model_dump())
+    recipe.build(config, tmp_path / "one", run)
+    file.write_text(file.read_text(encoding="utf-8").replace(" for ", " of "), encoding="utf-8")
+    recipe.build(config, tmp_path / "two", run)  # the run's folder is named after the config, which is the same
+    assert len(list(run.folder.glob("first-*"))) == 2
+
+
+def test_too_few_own_texts_are_one_line(tmp_path: Path, data_cache: Path) -> None:
+    file = tmp_path / "few.csv"
+    file.write_text("text,code\nGrowing of rice,0112\nCar repair,4520\n", encoding="utf-8")
+    with pytest.raises(HedgerowError, match="2 usable coded texts, of which none fell into"):
+        built(tmp_path, toy(data=str(file), coded=False))
+
+
 def test_a_national_code_leads_to_all_its_classes(tmp_path: Path, data_cache: Path) -> None:
     pack = built(tmp_path, toy())
     crosswalk = pack.json("crosswalk.json")

@@ -19,12 +19,16 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol, TextIO
 
+import typer
+
 from hedgerow import files
+from hedgerow.cli.common import say
 from hedgerow.errors import HedgerowError
 from hedgerow.kinds import Model
 
 CHUNK = 256  # rows that are held and asked at a time
 SHOWN = 20  # marked rows that are named on stderr; all of them are in the output
+MARKED = 3  # exit code of a command that finished with marked rows
 
 
 @dataclass
@@ -52,6 +56,16 @@ class Tally:
             self.marked += 1
             if len(self.faults) < SHOWN:
                 self.faults.append((done.line, done.error))
+
+
+def close(tally: Tally, what: str) -> None:
+    """Name the marked rows on stderr and end with their exit code."""
+    for where, fault in tally.faults:
+        say(f"{what} {where}: {fault}")
+    if tally.marked > len(tally.faults):
+        say(f"… and {tally.marked - len(tally.faults)} more")
+    if tally.marked:
+        raise typer.Exit(MARKED)
 
 
 @dataclass(frozen=True)

@@ -93,19 +93,29 @@ def build(
     fresh: Annotated[bool, typer.Option("--fresh", help="Forget what a stopped build of this had done.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Build a Pack. Stopped by Ctrl-C, the same command goes on where it was."""
+    """Build a Pack. Stopped by Ctrl-C, the same command goes on where it was.
+
+    Rows of your own file that cannot be used are left out and named (exit code 3).
+    """
     from hedgerow import systems as registry
+    from hedgerow.cli.batch import Answered, Tally, close
     from hedgerow.weighing.show import size
 
+    left_out: list[tuple[int, str]] = []
     with json_only(as_json) as done:
         pack = registry.build(
-            system, preset, sets or (), out, seed=seed, thin=thin, fresh=fresh, parent=parent, quiet=as_json
-        )
+            system, preset, sets or (), out, seed=seed, thin=thin, fresh=fresh, parent=parent, quiet=as_json,
+            marked=left_out,
+        )  # fmt: skip
         if as_json:
             emit({"path": str(pack.path), "digest": pack.digest, "bytes": pack.bytes, "kind": pack.info.kind}, done)
         else:
             print(f"{pack.path}: {pack.info.summary or pack.info.name} ({size(pack.bytes)})")
             say(f"next: hedgerow show {pack.path}, hedgerow use {pack.path} …, hedgerow weigh {pack.path}")
+    tally = Tally()
+    for line, why in left_out:
+        tally.add(Answered(line, {}, error=f"left out: {why}"))
+    close(tally, "line")
 
 
 def export(

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from hedgerow.kinds import Model
     from hedgerow.task import Task
 
-MARKED = 3  # exit code of a batch that finished with marked rows
-
 
 def use(
     pack: PackArgument,
@@ -62,7 +60,7 @@ def use(
 
 def _ask(model: Model, inputs: list[str], options: dict[str, Any], as_json: bool, stdout: Any) -> None:
     """A few inputs: each answer is printed as soon as it is there."""
-    from hedgerow.cli.batch import Answered, Tally, answer_all, record
+    from hedgerow.cli.batch import Answered, Tally, answer_all, close, record
 
     column = model.kind.needs[0]
     rows = (Answered(number, {column: text}) for number, text in enumerate(inputs, start=1))
@@ -75,12 +73,12 @@ def _ask(model: Model, inputs: list[str], options: dict[str, Any], as_json: bool
             emit(record(done), stdout)
         elif done.answer is not None:
             print((f"[{done.line}] " if len(inputs) > 1 else "") + model.kind.line(done.answer), file=stdout)
-    _close(tally, "input")
+    close(tally, "input")
 
 
 def _batch(model: Model, source: Path, out: Path | None, options: dict[str, Any], as_json: bool, stdout: Any) -> None:
     """Every row of a file, in bounded memory; the output appears when it is whole."""
-    from hedgerow.cli.batch import CsvSink, JsonSink, Sink, Tally, answer_all, open_rows, output
+    from hedgerow.cli.batch import CsvSink, JsonSink, Sink, Tally, answer_all, close, open_rows, output
     from hedgerow.run import progress
 
     if out is not None and out.exists() and source.exists() and out.samefile(source):
@@ -103,11 +101,12 @@ def _batch(model: Model, source: Path, out: Path | None, options: dict[str, Any]
         say(f"{out}: {tally.rows - tally.marked} of {tally.rows} rows answered")
         if as_json:
             emit({"out": str(out), "rows": tally.rows, "marked": tally.marked}, stdout)
-    _close(tally, "line")
+    close(tally, "line")
 
 
 def _score(model: Model, source: Path, as_json: bool, stdout: Any) -> None:
     """The user's own rows as a Task of the Pack's system: its metrics with intervals, kept in the Pack's evidence."""
+    from hedgerow.cli.batch import close
     from hedgerow.run import progress
     from hedgerow.systems import own_task
     from hedgerow.weighing import score
@@ -133,7 +132,7 @@ def _score(model: Model, source: Path, as_json: bool, stdout: Any) -> None:
 
         rows = [(name, interval(m), m.get("n", "")) for name, m in line["metrics"].items()]
         table(("metric", "value [95 % interval]", "n"), rows, f"{pack.info.name} ({line['variant']}) on {source}")
-    _close(tally, "line")
+    close(tally, "line")
 
 
 def _left_out(source: Path, task: Task) -> Tally:
@@ -148,13 +147,3 @@ def _left_out(source: Path, task: Task) -> Tally:
             why = row.error or "not scored: no text, no known code, or a text that stands above already"
             tally.add(Answered(row.line, row.values, error=why))
     return tally
-
-
-def _close(tally: Tally, what: str) -> None:
-    """Name the marked rows on stderr and end with their exit code."""
-    for where, fault in tally.faults:
-        say(f"{what} {where}: {fault}")
-    if tally.marked > len(tally.faults):
-        say(f"… and {tally.marked - len(tally.faults)} more")
-    if tally.marked:
-        raise typer.Exit(MARKED)

@@ -71,6 +71,18 @@ def _copy_evidence(source: Path, target: Path) -> None:
             shutil.copyfile(source / name, target / name)
 
 
+def keep_evidence(old: Path, new: Path) -> None:
+    """Put the evidence of the Pack ``old``, whose place ``new`` is about to take, before that of ``new``.
+
+    Each line names the digest that it speaks of: a Pack that is built again with the same weights keeps its costs.
+    """
+    for name in EVIDENCE:
+        kept, fresh = ((folder / name).read_bytes() if (folder / name).is_file() else b"" for folder in (old, new))
+        kept = kept[: kept.rfind(b"\n") + 1]  # not the line of a writer that was cut off
+        if kept:
+            files.write_bytes(new / name, kept + fresh)
+
+
 def keep_trunk(trunk: Pack) -> Path:
     """Put a trunk Pack with its forms into the user's cache under its digest; returns the folder.
 

@@ -111,18 +111,20 @@ def build(
     parent: str | Path | Pack | None = None,
     runs: str | Path = "runs",
     quiet: bool = False,
+    marked: list[tuple[int, str]] | None = None,
 ) -> Pack:
     """Build a Pack at ``out`` (default ``packs/SYSTEM``); the same call goes on where a stopped one left off.
 
     ``sets`` are 'key=value' texts. ``fresh`` throws away what an earlier run of the same config and seed left.
     ``thin`` keeps a trunk only in the user's cache. ``parent`` is a Pack to extend without training: its own config is
-    the start and ``preset`` is not used. Raises HedgerowError for an unknown system, preset or setting, and when
-    ``[build]`` is not installed.
+    the start and ``preset`` is not used. ``marked`` receives (line, why) of every row of the user's own file that was
+    left out; without it they are in the run's events. Raises HedgerowError for an unknown system, preset or setting,
+    and when ``[build]`` is not installed.
     """
     from hedgerow import config as configs
     from hedgerow import files
     from hedgerow import run as running
-    from hedgerow.pack import Pack, copy_pack, open_pack
+    from hedgerow.pack import Pack, copy_pack, keep_evidence, open_pack
     from hedgerow.schema import check
 
     chosen = recipe(system)
@@ -151,7 +153,10 @@ def build(
         shutil.rmtree(built.path / "trunk")  # its digest stays in pack.toml and the trunk itself in the cache
     with files.new_folder(target, replace=True) as folder:
         copy_pack(open_pack(built.path), folder)
+        keep_evidence(target, folder)
     shutil.rmtree(aside.parent)
+    if marked is not None:
+        marked.extend(run.marked)
     return open_pack(target, verify=False)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from typing import Any
@@ -31,11 +31,15 @@ def summary(model: str, task: IsicTask, rows: int) -> str:
     return f"business text to {what}: {WHAT[model]}, from {rows:,} coded texts"
 
 
-def sources(split: Split, fold: Fold) -> tuple[Source, ...]:
-    """Every source whose texts were trained on, with licence, attribution, and how many texts it gave."""
-    counts = Counter(name for e in split.train for name in e.meta.get("source", "").split("+") if name)
+def sources(split: Split, fold: Fold, coded: Sequence[str]) -> tuple[Source, ...]:
+    """Every source whose texts were trained on, with licence, attribution, and how many texts of ``fold`` it gave.
+
+    ``coded`` are the sources of the fold's further coded texts, if it has any; theirs are not counted one by one.
+    """
+    known = _source_of(split)
+    counts = Counter(name for text in fold.train.texts for name in known[text].split("+") if name)
     if len(fold.extra):
-        counts.update(dict.fromkeys(texts.SOURCES, 0))
+        counts.update(dict.fromkeys(coded, 0))
     return tuple(_source(name, count) for name, count in sorted(counts.items()))
 
 
@@ -74,11 +78,16 @@ def stored(part: Any) -> Member:
 
 def examples(rows: Rows, tree: Tree, task: IsicTask) -> list[dict[str, str]]:
     """The training texts with their codes, in the order of ``rows``."""
-    known = {e.input: e.meta.get("source", "") for e in task.split.train}
+    known = _source_of(task.split)
     return [
         {"text": text, "code": tree.codes[c], "source": known.get(text, "")}
         for text, c in zip(rows.texts, rows.classes)
     ]
+
+
+def _source_of(split: Split) -> dict[str, str]:
+    """Source of every text of a split: a Pack that is fitted once more has learnt from dev and test, too."""
+    return {e.input: e.meta.get("source", "") for part in (split.train, split.dev, split.test) for e in part}
 
 
 @cache

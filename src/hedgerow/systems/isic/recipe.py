@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -10,7 +10,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from hedgerow import files
-from hedgerow.data.texts import SOURCES
+from hedgerow.data.texts import SOURCES, UserRow
 from hedgerow.errors import HedgerowError
 from hedgerow.pack import Info, Pack, Scored
 from hedgerow.run import Run, progress
@@ -18,6 +18,7 @@ from hedgerow.schema import Record
 from hedgerow.systems.isic.finetune import FineTune
 from hedgerow.systems.isic.lm import LmHead
 from hedgerow.systems.isic.sampled import sampled_task
+from hedgerow.systems.isic.splits import own_faults
 from hedgerow.systems.isic.task import IsicTask, own_task
 
 
@@ -72,6 +73,8 @@ def build(config: Config, out: Path, run: Run) -> Pack:
     set_threads(config.threads)
     with progress("isic", 5 if config.refit else 4, run.quiet) as tick:
         scored = task(*_task_of(config, run.seed))
+        if config.data:
+            run.mark(own_faults(config.data))
         tick(1, now="texts read")
         trunks = {name: trunk(name) for name in _trunks(config)}
         vectors = Frozen(trunks, bf16=_bf16(config), threads=config.threads, quiet=run.quiet)
@@ -80,7 +83,7 @@ def build(config: Config, out: Path, run: Run) -> Pack:
         model, fold, tuned = fit(config, fold, trunks, run, "first")
         tick(1, now="fitted")
         first = out if not config.refit else run.folder / "twin"
-        pack = save(config, first, scored, fold, model, trunks, tuned, run)
+        pack = unseen = save(config, first, scored, fold, model, trunks, tuned, run)
         tick(1, now="saved")
         line = score(pack, scored, threads=config.threads)
         if config.refit:
@@ -96,7 +99,7 @@ def build(config: Config, out: Path, run: Run) -> Pack:
     if config.data:
         from hedgerow.systems.isic.verdict import verdict
 
-        verdict(config, pack, scored, fold, model, run)
+        verdict(config, unseen, scored, fold, model, run)  # after a refit, pack itself has learnt the test texts
     return pack
 
 
@@ -121,7 +124,10 @@ def fit(
     if config.model == "encoder":
         head = models.head(fold, trunk, s.init, extra, strength=config.strength)
     else:
-        part = Run(run.folder / name, run.system, run.config, run.seed, run.quiet)
+        # a changed file of the user's is another training, not the old one finished
+        rows = fold.rows(extra)
+        seen = files.digest([rows.texts, rows.classes.tolist()])[:12]
+        part = Run(run.folder / f"{name}-{seen}", run.system, run.config, run.seed, run.quiet)
         tuned = finetune.finetune(trunks[trunk], fold, config.finetune, s, extra=extra, run=part)
         fold = replace(fold, vectors=features.remembered({trunk: tuned.encode}))
         head = tuned.head(fold, trunk)
@@ -147,13 +153,13 @@ def save(
     from hedgerow.kinds.text_classifier import save_text_classifier
     from hedgerow.systems.isic import provenance
 
+    texts = provenance.sources(scored.split, fold, config.sources)
     name = next((p.trunk for p in model.parts if p.trunk), "")
     trunk = trunks.get(name)
     if trunk is not None and tuned is not None:
-        base = Info(name=f"{name}-isic", kind="encoder", data=provenance.sources(scored.split, fold))
-        trunk = tuned.save(run.folder / "trunk", base, trunk)
+        trunk = tuned.save(run.folder / "trunk", Info(name=f"{name}-isic", kind="encoder", data=texts), trunk)
     rows = fold.rows(True)
-    data = provenance.sources(scored.split, fold) + tuple(s for t in trunks.values() for s in t.info.data)
+    data = texts + tuple(s for t in trunks.values() for s in t.info.data)
     info = Info(
         name=out.name, kind="text-classifier", system="isic", preset=str(run.config.get("preset", "")),
         summary=provenance.summary(config.model, scored, len(rows)), config=config.model_dump(mode="json"),
@@ -182,7 +188,10 @@ def _calibration(model: Any, fold: Any, scored: IsicTask) -> dict[str, Any]:
 
 
 def extend(parent: Pack, config: Config, out: Path, run: Run) -> Pack:
-    """``build --from PACK --set examples=FILE``: the same model with more coded examples, untrained."""
+    """``build --from PACK --set examples=FILE``: the same model with more coded examples, untrained.
+
+    Rows that are no example are marked in ``run``; HedgerowError where none is left.
+    """
     from hedgerow.data.texts import read_user
     from hedgerow.kinds.text_examples import add_examples
 
@@ -190,8 +199,25 @@ def extend(parent: Pack, config: Config, out: Path, run: Run) -> Pack:
         raise HedgerowError(
             "isic extends a Pack by coded examples: --set examples=FILE, with the columns text and code"
         )
-    rows = [r for r in read_user(config.examples) if r.error is None and len(r.gold) == 1]
-    return add_examples(parent, [{"text": r.text, "code": min(r.gold), "source": "user"} for r in rows], out)
+    known = {label["code"] for label in parent.json("labels.json")["labels"]}
+    rows = [(row, _no_example(row, known)) for row in read_user(config.examples)]
+    faults = [(row.line, why) for row, why in rows if why]
+    good = [{"text": row.text, "code": min(row.gold), "source": "user"} for row, why in rows if not why]
+    if faults and not good:
+        raise HedgerowError(f"{config.examples} holds no example: line {faults[0][0]}: {faults[0][1]}")
+    run.mark(faults)
+    return add_examples(parent, good, out)
+
+
+def _no_example(row: UserRow, known: Collection[str]) -> str:
+    """Why a row of the user's is no coded example of a Pack with the classes ``known``; '' when it is one."""
+    if row.error is not None:
+        return row.error
+    if not row.code:
+        return "it has no code"
+    if len(row.gold) > 1:
+        return f"'{row.code}' of {row.scheme} stands for {' '.join(sorted(row.gold))}; an example has one class"
+    return "" if row.gold <= set(known) else f"the Pack has no class '{min(row.gold)}'"
 
 
 def _task_of(config: Config, seed: int) -> tuple[str, dict[str, Any]]:

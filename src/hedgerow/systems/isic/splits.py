@@ -100,7 +100,7 @@ def make_split(
     if name == "toy":
         return _split(name, seed, "isic", _at_random(_toy(), seed))
     if name == "user":
-        return _split(name, seed, "isic", _at_random(_own(file), seed))
+        return _own_split(file, seed)
     return _split(name, seed, "isic", _coded(name, seed, sources, progress))
 
 
@@ -233,8 +233,21 @@ def _apart(train: Iterable[Example], dev: Iterable[Example], test: Iterable[Exam
 # ---- the user's rows, and invented ones ----------------------------------------------------------------------------
 
 
+def _own_split(file: str | Path | None, seed: int) -> Split:
+    """The user's coded rows; HedgerowError where they are so few that a part of the split would be empty."""
+    examples = _own(file)
+    split = _split("user", seed, "isic", _at_random(examples, seed))
+    parts = {"train": split.train, "dev": split.dev, "test": split.test}
+    for name, part in parts.items():
+        if not part:
+            raise HedgerowError(
+                f"{file} has {len(examples)} usable coded texts, of which none fell into {name}; give some dozens"
+            )
+    return split
+
+
 def _own(file: str | Path | None) -> list[Example]:
-    """Coded rows of the user's table; rows that are marked or have no code are left out (`use` reports them)."""
+    """Coded rows of the user's table; what is left out, :func:`own_faults` names."""
     if file is None:
         raise HedgerowError("the split 'user' needs a file: a CSV or JSON Lines table with the columns text and code")
     found = own_examples(file)
@@ -245,18 +258,39 @@ def _own(file: str | Path | None) -> list[Example]:
 
 def own_examples(file: str | Path) -> list[Example]:
     """One example for each text of the user's table that has a code, merged as all texts are; id is its row's."""
-    rows = [row for row in texts.read_user(file) if row.error is None and row.gold]
-    groups: dict[str, list[texts.UserRow]] = {}
-    for row in rows:
-        groups.setdefault(texts.normalise(row.text), []).append(row)
     found = []
-    for key, same in groups.items():
+    for key, same in _same_texts(texts.read_user(file)).items():
         gold = frozenset.intersection(*(row.gold for row in same))
         if gold and key:
             first = same[0]
             meta = {"system": first.scheme or "ISIC4", "language": first.language, "source": "user"}
             found.append(Example(first.id, first.text, gold, _id(first.text), {**meta, "line": str(first.line)}))
     return found
+
+
+def own_faults(file: str | Path) -> list[tuple[int, str]]:
+    """(line, why) of every row that :func:`own_examples` leaves out against its owner's wish, in the file's order.
+
+    A row without a code is no fault: there are files of texts of which only some are coded.
+    """
+    rows = list(texts.read_user(file))
+    found = [(row.line, row.error) for row in rows if row.error is not None]
+    for key, same in _same_texts(rows).items():
+        if not key:
+            found += [(row.line, "the text holds no word") for row in same]
+        elif not frozenset.intersection(*(row.gold for row in same)):
+            lines = ", ".join(str(row.line) for row in same)
+            found += [(row.line, f"lines {lines} give one text codes that have no class in common") for row in same]
+    return sorted(found)
+
+
+def _same_texts(rows: Iterable[texts.UserRow]) -> dict[str, list[texts.UserRow]]:
+    """The rows with a code, by their normalised text."""
+    groups: dict[str, list[texts.UserRow]] = {}
+    for row in rows:
+        if row.error is None and row.gold:
+            groups.setdefault(texts.normalise(row.text), []).append(row)
+    return groups
 
 
 def _toy() -> list[Example]:
