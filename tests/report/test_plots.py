@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from hedgerow.report import plots
-from hedgerow.report.look import WIDTHS, Width, colour_of, plain
+from hedgerow.report.look import WIDTHS, Width, colour_of, digits, plain
 
 Json = dict[str, Any]
 
@@ -103,13 +103,22 @@ def test_bars_that_touch_are_joined_and_lost_ones_are_not() -> None:
 def test_policies_show_means_of_the_outcome(tour: Json, drawn: dict[tuple[str, str], str]) -> None:
     said = words(drawn["policies", "narrow"])
     for row in tour["outcome"]["rows"]:
-        assert f"{row['metrics']['latency_p95_ms']['value'] / 1e3:.3g}" in said
+        assert digits(row["metrics"]["latency_p95_ms"]["value"] / 1e3) in said
         assert row["label"].split()[0] in said
 
 
 def test_plain_text_is_one_short_line() -> None:
     assert plain("a\nb\x00c") == "a b c"
     assert plain("x" * 50, 10) == "x" * 9 + "…"
+
+
+@pytest.mark.parametrize(
+    ("value", "text", "signed"),
+    [(0.2249, "0.225", "+0.225"), (73.84, "73.8", "+73.8"), (2153.7, "2,154", "+2,154"),
+     (-0.123, "-0.123", "-0.123"), (999.4, "999", "+999"), (999.6, "1,000", "+1,000"), (0, "0", "+0")],
+)  # fmt: skip
+def test_numbers_have_three_digits(value: float, text: str, signed: str) -> None:
+    assert (digits(value), digits(value, signed=True)) == (text, signed)
 
 
 def test_colours_are_given_in_order_and_come_again() -> None:

@@ -101,6 +101,12 @@ def plain(text: object, most: int = 40) -> str:
     return line if len(line) <= most else line[: most - 1] + "…"
 
 
+def digits(value: float, signed: bool = False) -> str:
+    """Three digits that mean something, and no exponent but for the very small: '0.225', '73.8', '2,150', '+60.4'."""
+    sign = "+" if signed else ""
+    return f"{value:{sign},.0f}" if abs(value) >= 999.5 else f"{value:{sign}.3g}"
+
+
 def colour_of(names: Sequence[str]) -> dict[str, str]:
     """A colour for each name, in order."""
     return {name: COLOURS[i % len(COLOURS)] for i, name in enumerate(dict.fromkeys(names))}

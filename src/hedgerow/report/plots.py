@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from hedgerow.report.look import AMBER, GREEN, INK, RED, SOFT, Width, colour_of, drawing, marker_of, plain, svg
+from hedgerow.report.look import AMBER, GREEN, INK, RED, SOFT, Width, colour_of, digits, drawing, marker_of, plain, svg
 from hedgerow.weighing.show import milliseconds, size
 
 Json = Mapping[str, Any]
@@ -188,7 +188,7 @@ def policies(outcome: Json, measures: Sequence[str], width: Width, name: str = "
                     colour = GREEN if y == 0 else AMBER if row["policy"] == rows[0]["policy"] else SOFT
                     axes.hlines(y, line["low"] * scale, line["high"] * scale, color=colour, lw=2.2)
                     axes.plot(line["value"] * scale, y, "o", color=colour, ms=6)
-                    axes.annotate(f"{line['value'] * scale:.3g}", (line["value"] * scale, y), (0, 6), ha="center",
+                    axes.annotate(digits(line["value"] * scale), (line["value"] * scale, y), (0, 6), ha="center",
                                   textcoords="offset points", fontsize=8.5, color=INK)  # fmt: skip
             axes.set_title(heading(measure))
             axes.set_yticks(range(len(rows)), [plain(r["label"], 30).replace(" without", "\nwithout") for r in rows])

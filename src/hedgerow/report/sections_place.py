@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from hedgerow.report import plots
 from hedgerow.report.html import Child, Html, h
+from hedgerow.report.look import digits
 from hedgerow.report.parts import (
     DASH,
     Json,
@@ -39,8 +40,8 @@ def where(tour: Json) -> Html:
 def _expected(plan: Json) -> str:
     e = plan["expected"]
     words = (
-        f"If all were as believed and nothing failed, the last answer would be home after {e['makespan_s']:.3g} s and "
-        f"half of the requests would wait at most {e['latency_p50_ms'] / 1e3:.3g} s"
+        f"If all were as believed and nothing failed, the last answer would be home after {digits(e['makespan_s'])} s "
+        f"and half of the requests would wait at most {digits(e['latency_p50_ms'] / 1e3)} s"
     )
     right = f"; {100 * e['value']:.1f} % of first answers would be right" if e["value"] is not None else ""
     return words + right + "."
@@ -185,7 +186,7 @@ def _measure(name: str, line: Json | None) -> str:
     if not line:
         return DASH
     scale = plots.SCALES.get(name, (1.0, ""))[0]
-    value, low, high = (f"{line[k] * scale:.3g}" for k in ("value", "low", "high"))
+    value, low, high = (digits(line[k] * scale) for k in ("value", "low", "high"))
     return value if value == low == high else f"{value} [{low}, {high}]"
 
 
@@ -200,7 +201,7 @@ def _effects(difference: Json) -> str:
         line = difference["metrics"].get(name)
         if line is None or (name == "unfinished" and line["value"] == 0):
             continue
-        value, low, high = (f"{line[k] * scale:+.3g}" for k in ("value", "low", "high"))
+        value, low, high = (digits(line[k] * scale, signed=True) for k in ("value", "low", "high"))
         sure = "" if line["low"] > 0 or line["high"] < 0 else ", which these seeds cannot tell from nothing"
         said.append(f"{words} {value} {unit} [{low}, {high}]{sure}")
     return "; ".join(said) + "." if said else "nothing that both have a number for."

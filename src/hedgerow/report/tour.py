@@ -7,6 +7,7 @@ Everything is done through the public functions that a user has: ``build``, ``we
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -136,7 +137,9 @@ def tour(
     outcome = simulate(opened, devices, without=[UNPLUGGED], **more)
     at = round(plan.to_json()["expected"]["makespan_s"] / 3, 1)  # in the middle of its work
     pulled = simulate(opened, devices, against=(), without={UNPLUGGED: at}, **more)
-    tell.draw(*placed.outcome_tables(outcome.to_json()))
+    said = set(plan.to_json()["assumptions"])
+    new = [line for line in outcome.to_json()["assumptions"] if line not in said]
+    tell.draw(*placed.outcome_tables({**outcome.to_json(), "assumptions": new}))
     tell.draw(*placed.outcome_tables(pulled.to_json())[:1])
 
     tell.title(6, "one page")
@@ -287,6 +290,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         tour(given.packs, given.out, given.fleet, seeds=given.seeds, fresh=given.fresh)
     except HedgerowError as e:
         print(f"hedgerow: {e}", file=sys.stderr)
+        return 1
+    except BrokenPipeError:  # whoever read along has gone; what was finished is kept
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except KeyboardInterrupt:
         print("hedgerow: stopped; what is finished is kept, and the same command goes on from there", file=sys.stderr)
