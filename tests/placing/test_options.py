@@ -323,6 +323,29 @@ def test_an_unquantised_form_takes_the_score_of_its_weights_and_says_so(tmp_path
     assert by_form["torch"].score_note == ""
 
 
+def test_a_quantised_form_of_a_trunk_needs_a_score_of_its_own_and_lends_none(tmp_path: Path) -> None:
+    """The forms of a text classifier lie in its trunk: the Pack itself has no variants."""
+    one_scored = {name: f.bare(tmp_path, name) for name in ("torch", "onnx-int8")}
+    for scored, model in one_scored.items():
+        model.add_evidence("scores.jsonl", f.score(scored, 0.6))
+        for variant in ("torch", "onnx-int8"):
+            for phase in ("load", "run"):
+                model.add_evidence("costs.jsonl", f.row(model, variant, phase, 10.0))
+        (found,) = menu([model], one()).devices
+        assert {o.variant for o in found.options if o.eligible} == {scored}
+
+
+def test_what_a_score_says_of_itself_is_printed_as_assumed(tmp_path: Path) -> None:
+    from hedgerow.placing import place
+
+    model = f.bare(tmp_path, "m")
+    model.add_evidence("scores.jsonl", {**f.score("torch", 0.6), "note": "scored on its twin"})
+    for phase in ("load", "run"):
+        model.add_evidence("costs.jsonl", f.row(model, "torch", phase, 10.0))
+    plan = place([model], one(), requests=1)
+    assert "m/torch: scored on its twin" in plan.to_json()["assumptions"]
+
+
 def test_a_plain_program_is_scaled_and_marked(tmp_path: Path) -> None:
     work = Work("sort", seconds=0.5, memory=10_000_000, source="measured: here", bytes_out=10)
     fleet = f.fleet(

@@ -90,6 +90,14 @@ def test_a_form_of_the_same_weights_may_stand_at_the_base_score_and_is_marked(
     assert (found["p", "onnx-int8"]["y"], found["p", "onnx-int8"]["assumed"]) == (0.6, [])
 
 
+def test_a_score_that_another_pack_earned_says_so(tmp_path: Path) -> None:
+    pack = make_pack(tmp_path / "p", "p")
+    cost(pack)
+    scored(pack, 0.8)
+    pack.add_evidence("scores.jsonl", {**pack.scores[-1], "note": "scored on its twin"})
+    assert points(compare([pack], "prefill_ms", "accuracy"))["p", "numpy"]["assumed"] == ["scored on its twin"]
+
+
 def test_an_assumed_cost_is_marked(tmp_path: Path) -> None:
     pack = make_pack(tmp_path / "p", "p")
     cost(pack, source="assumed", note="like edge, 3 times slower")

@@ -72,8 +72,8 @@ def asking(arguments: Mapping[str, Any]) -> Ask:
 def assumptions(known: Believed) -> list[str]:
     """Everything that a plan or an outcome rests on and nobody measured, one line each."""
     lines = list(known.fleet.assumptions())
-    forms = {o.score_note for m in known.menus for d in m.devices for o in d.options if o.score_note and o.eligible}
-    lines += sorted(forms)
+    options = [o for m in known.menus for d in m.devices for o in d.options if o.score_note and o.eligible]
+    lines += sorted({f"{o.name}/{o.variant}: {o.score_note}" for o in options})
     plain = [w for w in known.app.works if not w.packs and not w.source.startswith("measured:")]
     lines += [f"job '{w.name}': {w.seconds:g} s ({w.source})" for w in plain]
     return [*lines, "Packs lie on every device's disk before the first request"]

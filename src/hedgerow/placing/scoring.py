@@ -10,6 +10,7 @@ from hedgerow import kinds
 from hedgerow.errors import HedgerowError, did_you_mean
 from hedgerow.pack import Pack
 from hedgerow.placing.quantities import Constraint
+from hedgerow.runtimes import quantised
 
 _Key = tuple[str, str]  # Task digest, split
 
@@ -20,16 +21,23 @@ class Scores:
 
     task: Mapping[str, Any] | None  # name, options, digest, split, n; None when no Pack was ever scored
     lines: Mapping[tuple[str, str], Mapping[str, Mapping[str, Any]]] = field(default_factory=dict)
+    notes: Mapping[tuple[str, str], str] = field(default_factory=dict)  # what a line says of itself
 
     def of(self, pack: Pack, variant: str) -> tuple[Mapping[str, Mapping[str, Any]] | None, str]:
-        """Metrics of one form, and a note when they are those of the base form with the same unquantised weights."""
-        own = self.lines.get((pack.digest, variant))
-        if own is not None:
-            return own, ""
-        if variant in pack.variants and pack.variant(variant).quantisation:
-            return None, ""  # quantising changes answers: such a form must be scored itself
-        base = [(v, m) for (digest, v), m in self.lines.items() if digest == pack.digest and v not in pack.variants]
-        return (base[0][1], f"assumed: score of the form '{base[0][0]}'") if base else (None, "")
+        """Metrics of one form, and a note: the line's own, or that they are another's with the same weights.
+
+        Quantising changes answers: such a form must be scored itself, and lends its score to no other.
+        """
+        key = pack.digest, variant
+        if key in self.lines:
+            return self.lines[key], self.notes.get(key, "")
+        if quantised(variant):
+            return None, ""
+        same = [v for digest, v in self.lines if digest == pack.digest and v not in pack.variants and not quantised(v)]
+        if not same:
+            return None, ""
+        said = [self.notes.get((pack.digest, same[0]), ""), f"assumed: score of the form '{same[0]}'"]
+        return self.lines[pack.digest, same[0]], "; ".join(filter(None, said))
 
     @property
     def metrics(self) -> tuple[str, ...]:
@@ -62,7 +70,9 @@ def gather_scores(packs: Sequence[Pack], task: str | None = None) -> Scores:
     key = _one(packs, shared, every)
     lines = [line for pack in packs for line in pack.scores if _key(line) == key]
     lines.sort(key=lambda line: str(line.get("when", "")))
-    return Scores(every[key], {(line["pack"], line["variant"]): line["metrics"] for line in lines})
+    newest = {(line["pack"], line["variant"]): line for line in lines}
+    notes = {form: str(line["note"]) for form, line in newest.items() if line.get("note")}
+    return Scores(every[key], {form: line["metrics"] for form, line in newest.items()}, notes)
 
 
 def _key(line: Mapping[str, Any]) -> _Key:

@@ -19,6 +19,11 @@ def runtime_of(form: str) -> str:
     return form.split("-")[0]
 
 
+def quantised(form: str) -> bool:
+    """Whether a form holds other weights than the Pack's own ('onnx-int8'), so that it answers differently."""
+    return runtime_of(form) != form
+
+
 def runnable(form: str) -> str | None:
     """None when this installation can run the form, else what is missing and how to get it."""
     name = runtime_of(form)

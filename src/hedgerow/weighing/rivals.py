@@ -10,7 +10,7 @@ from hedgerow import kinds
 from hedgerow.cost import Cost, latest
 from hedgerow.errors import HedgerowError, did_you_mean
 from hedgerow.pack import Pack, open_pack
-from hedgerow.runtimes import runtime_of
+from hedgerow.runtimes import quantised
 from hedgerow.schema import check
 from hedgerow.weighing.device import measured_device
 
@@ -124,18 +124,20 @@ def _known(packs: Sequence[Pack], costs: dict[str, list[Cost]]) -> list[str]:
 def scores_of(pack: Pack, form: str, metric: str) -> list[dict[str, Any]]:
     """The newest score line of each (Task, split) with this metric: the form's own, else the base form's, marked.
 
+    ``assumed`` is what stands between the line and the form: another's score, or the line's own note.
+
     A form that only changes the engine (onnx of torch) may stand at the base form's score; one that changes the weights
     (onnx-int8) answers differently, and has no score until it was asked itself.
     """
     base = kinds.kind(pack.info.kind).variants(pack)[0]
-    same_weights = runtime_of(form) == form
+    same_weights = not quantised(form)
     best: dict[tuple[str, str], dict[str, Any]] = {}
     for own, variant in ((False, base), (True, form)):
         for line in pack.scores if own or same_weights else ():
             if line["variant"] == variant and metric in line["metrics"]:
                 key = (line["task"]["digest"], line["task"]["split"])
-                assumed = "" if own or form == base else f"{metric} of the form '{base}'"
-                best[key] = {**line, "assumed": assumed}
+                lent = "" if own or form == base else f"{metric} of the form '{base}'"
+                best[key] = {**line, "assumed": "; ".join(filter(None, (line.get("note"), lent)))}
     return list(best.values())
 
 
