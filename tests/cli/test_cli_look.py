@@ -35,6 +35,15 @@ def add_score(pack: Path, value: float, task: str = "0" * 64) -> None:
     open_pack(pack).add_evidence("scores.jsonl", {"variant": "numpy", "task": where, "metrics": metrics, "when": "1"})
 
 
+def test_show_says_that_a_score_was_earned_by_a_twin(run: Run, tmp_path: Path) -> None:
+    pack = cli_echo.save(tmp_path / "p")
+    add_score(pack, 0.571)
+    opened = open_pack(pack)
+    opened.add_evidence("scores.jsonl", {**opened.scores[0], "note": "scored on its twin"})
+    assert run("show", pack).out.count("Scores: scored on its twin.") == 1
+    assert run("show", pack, "--json").json["scores"][0]["note"] == "scored on its twin"
+
+
 def test_show_says_all_that_is_known(run: Run, tmp_path: Path) -> None:
     parents = (Parent(role="base", name="older", digest="a" * 64, licence="MIT"),)
     pack = cli_echo.save(tmp_path / "p", system="isic", preset="tiny", seed=3, parents=parents)

@@ -62,7 +62,8 @@ def _scores(pack: Pack) -> list[dict[str, Any]]:
             row = {"form": line.get("variant", ""), "task": task.get("name", ""), "split": task.get("split", "")}
             digest = task.get("digest", "")
             key = (row["form"], digest, row["split"], metric)
-            newest[key] = {"n": None, **row, "metric": metric, **value, "task_digest": digest}
+            said = {"task_digest": digest, "note": line.get("note", "")}
+            newest[key] = {"n": None, **row, "metric": metric, **value, **said}
     return list(newest.values())
 
 

@@ -46,6 +46,8 @@ def _print(what: dict[str, Any]) -> None:
     for key, title, row, columns in sections:
         if what[key]:
             table(columns, [row(entry) for entry in what[key]], title)
+    for note in dict.fromkeys(s["note"] for s in what["scores"] if s["note"]):
+        print(f"Scores: {note}.")
     if not what["scores"]:
         print("No scores yet: `hedgerow weigh --score` or `hedgerow use --in FILE --score` adds them.")
     if not what["costs"]:
