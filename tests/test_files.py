@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -104,6 +106,21 @@ def test_a_replacement_that_fails_puts_the_old_one_back(tmp_path: Path, monkeypa
     with pytest.raises(HedgerowError, match="Input/output error"), files.new_folder(target, replace=True):
         pass
     assert (target / "x").read_text() == "old" and names(tmp_path) == ["f"]
+
+
+def test_two_processes_that_make_one_folder_both_end_well(tmp_path: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from hedgerow import files\n"
+        "for i in range(150):\n"
+        "    with files.new_folder(Path(sys.argv[1]), replace=True) as f: (f / 'x').write_text(sys.argv[2])\n"
+    )
+    both = [
+        subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "f"), who], stderr=subprocess.PIPE, text=True)
+        for who in "ab"
+    ]
+    said = [child.communicate()[1] for child in both]
+    assert [child.returncode for child in both] == [0, 0], said
+    assert names(tmp_path) == ["f"] and (tmp_path / "f" / "x").read_text() in ("a", "b")
 
 
 @pytest.mark.parametrize("text", ["", "{", "nan", '{"a": 1} x', "[" * 100_000, "\ufeff{}", "9" * 5000])

@@ -92,7 +92,8 @@ def new_folder(path: Path, *, replace: bool = False) -> Iterator[Path]:
         try:
             yield temporary
             os.chmod(temporary, 0o755)
-            _put(temporary, path)
+            with _one_at_a_time(path.parent):  # two processes that make the same folder: the later one stays
+                _put(temporary, path)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
 
@@ -112,6 +113,24 @@ def _put(temporary: Path, path: Path) -> None:
             raise
     finally:
         shutil.rmtree(aside, ignore_errors=True)
+
+
+@contextmanager
+def _one_at_a_time(folder: Path) -> Iterator[None]:
+    """A lock on the folder itself, which leaves no file behind; nothing where the (file) system has no such."""
+    handle = None
+    try:
+        import fcntl
+
+        handle = os.open(folder, os.O_RDONLY)
+        fcntl.flock(handle, fcntl.LOCK_EX)
+    except (ImportError, OSError):
+        pass
+    try:
+        yield
+    finally:
+        if handle is not None:
+            os.close(handle)
 
 
 def link_or_copy(source: Path, target: Path) -> None:
