@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from typing import Any, Literal
 
 from pydantic import Field
@@ -60,13 +61,14 @@ class Cost(Record):
 
 def scaled(cost: Cost, device: Device, factor: float, note: str) -> Cost:
     """The same row for a device that is ``factor`` times slower, marked as assumed with its reason."""
-    times = {key: getattr(cost, key) * factor for key in ("p50_ms", "p95_ms", "mean_ms")}
+    measured = {key: getattr(cost, key) for key in ("p50_ms", "p95_ms", "mean_ms", "min_ms")}
+    times = {key: value * factor for key, value in measured.items() if value is not None}
     update: dict[str, Any] = {**times, "device": device, "source": "assumed", "note": note, "energy_j": None}
     return cost.model_copy(update=update)
 
 
 def latest(costs: Iterable[Cost]) -> list[Cost]:
-    """The newest row of each (variant, device, runtime, threads, phase, size, batch); a measured row beats an assumed."""
+    """The newest row of each (Pack, form, device, runtime, threads, phase, size, batch); measured beats assumed."""
     best: dict[tuple[Any, ...], Cost] = {}
     for cost in costs:
         runtime = tuple(sorted(cost.runtime.items()))
@@ -90,7 +92,7 @@ def latency_at(costs: Sequence[Cost], batch: int, quantile: Literal["p50", "p95"
         size, time = points[0]
         return float(time * max(1.0, batch / size))
     low, high = points[-2], points[-1]
-    for left, right in zip(points, points[1:], strict=False):
+    for left, right in pairwise(points):
         if batch <= right[0]:
             low, high = left, right
             break
