@@ -42,6 +42,16 @@ def test_a_text_is_computed_once(tmp_path: Path) -> None:
     assert sorted(asked) == sorted(set(TEXTS))
 
 
+def test_a_damaged_shard_is_computed_again(tmp_path: Path) -> None:
+    features.compute(tmp_path, TEXTS, encode)
+    (shard,) = tmp_path.glob("*.safetensors")
+    whole = shard.read_bytes()
+    for damaged in (whole[:40], whole[:-30], b""):
+        shard.write_bytes(damaged)
+        assert (features.compute(tmp_path, TEXTS, encode) == encode(TEXTS)).all()
+        assert shard.read_bytes() == whole
+
+
 def test_a_run_that_is_cut_off_loses_one_shard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(features, "SHARD", 10)
     calls = 0

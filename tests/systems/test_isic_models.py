@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from hedgerow.errors import HedgerowError
 from hedgerow.kinds.hierarchy import Label, tree_of
 from hedgerow.systems.isic import models
 from hedgerow.systems.isic.models import Fold, Model, Rows
@@ -42,6 +45,11 @@ DEV = rows([("the paddy", 0), ("a cow", 1), ("an oven", 2)])
 @pytest.fixture
 def fold() -> Fold:
     return Fold(TREE, TRAIN, DEV, Rows((), np.zeros((0, 3), bool)), vectors)
+
+
+def test_texts_of_one_class_train_nothing(fold: Fold) -> None:
+    with pytest.raises(HedgerowError, match="two classes at least"):
+        models.head(replace(fold, train=rows([("rice farm", 0), ("rice paddy", 0)])), "any", 0)
 
 
 def test_equal_probabilities_share_the_middle_of_their_ranks() -> None:

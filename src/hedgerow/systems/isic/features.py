@@ -46,14 +46,23 @@ def load(folder: Path) -> tuple[list[str], np.ndarray]:
     texts: list[str] = []
     parts: list[np.ndarray] = []
     for path in sorted(folder.glob("*.safetensors")):
-        arrays = read_arrays(path)
-        keys = json.loads(arrays["texts"].tobytes().decode())
-        if len(keys) != len(arrays["vectors"]):
-            path.unlink()
+        shard = _shard(path)
+        if shard is None:
+            path.unlink(missing_ok=True)
             continue
-        texts += keys
-        parts.append(arrays["vectors"].astype(np.float32))
+        texts += shard[0]
+        parts.append(shard[1])
     return texts, np.concatenate(parts) if parts else np.zeros((0, 0), np.float32)
+
+
+def _shard(path: Path) -> tuple[list[str], np.ndarray] | None:
+    """Texts and vectors of one shard; None where it is not whole."""
+    try:
+        arrays = read_arrays(path)
+        keys, vectors = json.loads(arrays["texts"].tobytes().decode()), arrays["vectors"].astype(np.float32)
+    except (HedgerowError, KeyError, ValueError):
+        return None
+    return (keys, vectors) if len(keys) == len(vectors) else None
 
 
 def compute(folder: Path, texts: Sequence[str], encode: Encode, tick: Tick | None = None) -> np.ndarray:
@@ -215,6 +224,6 @@ def remembered(encoders: Mapping[str, Encode]) -> Callable[[str, Sequence[str]],
         missing = sorted({t for t in asked if t not in have}, key=lambda t: (len(t), t))
         if missing:
             have.update(zip(missing, encoders[trunk](missing)))
-        return np.stack([have[t] for t in asked])
+        return np.stack([have[t] for t in asked]) if asked else np.zeros((0, 1), np.float32)
 
     return vectors

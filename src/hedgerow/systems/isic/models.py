@@ -16,6 +16,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from hedgerow.errors import HedgerowError
 from hedgerow.kinds.hierarchy import Tree
 from hedgerow.kinds.text_features import Block, TfidfSettings, exact_key, normalise
 from hedgerow.kinds.text_members import MEMBERS, Batch, Member, Spot
@@ -221,6 +222,8 @@ def _regression(
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
 
+    if len(np.unique(classes)) < 2:
+        raise HedgerowError("a classifier needs training texts of two classes at least; these all have one")
     solver = "saga" if issparse(x) else "lbfgs"
     model = LogisticRegression(C=strength, solver=solver, max_iter=passes, tol=1e-3, random_state=seed)
     with warnings.catch_warnings():
