@@ -21,7 +21,7 @@ def as_text(parts: Sequence[RenderableType], width: int = 120) -> str:
     from rich.console import Console
 
     out = StringIO()
-    console = Console(file=out, width=width, highlight=False, color_system=None)
+    console = Console(file=out, width=width, highlight=False, color_system=None, markup=False, emoji=False)
     for part in parts:
         console.print(part)
     return out.getvalue().rstrip()
