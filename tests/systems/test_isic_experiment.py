@@ -73,7 +73,8 @@ def test_coded_texts_for_ecoinvent_leave_out_what_stands_in_test(data_cache: Pat
 
 
 def test_coded_texts_stand_beside_ecoinvents_unless_told_not_to(data_cache: Path) -> None:
-    split = Split("rows", 0, "strings", (example("electricity production", "3510a"),), (), ())
+    names = example("electricity production", "3510a"), example("sawing of wood", "1610")
+    split = Split("rows", 0, "strings", names, (), ())
     assert len(fold_of(split, nothing).extra) > 10
     assert len(fold_of(split, nothing, coded=False).extra) == 0
     assert len(fold_of(make_task("toy").split, nothing).extra) == 0

@@ -14,14 +14,17 @@ from hedgerow.systems.isic.splits import Split, label_titles
 from hedgerow.task import Example
 
 
-def fold_of(split: Split, vectors: Vectors, *, coded: bool = False, sources: Sequence[str] = texts.SOURCES) -> Fold:
+def fold_of(
+    split: Split, vectors: Vectors, *, coded: bool | None = None, sources: Sequence[str] = texts.SOURCES
+) -> Fold:
     """Labels, train, dev and further coded texts of a split; test stays outside, see :func:`rows_of`.
 
-    Coded texts of ``sources`` stand beside ecoinvent's names, and with ``coded`` beside the user's; all other splits
-    are made of them.
+    ``coded`` puts coded texts of ``sources`` beside train; None: where train is ecoinvent's names (all other splits are
+    made of coded texts, or are the user's).
     """
     tree = label_tree(split)
-    extra = coded_for(split, tree, sources) if split.labels == "strings" or coded else rows_of((), tree)
+    beside = split.labels == "strings" if coded is None else coded
+    extra = coded_for(split, tree, sources) if beside else rows_of((), tree)
     groups = tuple(e.group for e in split.dev)
     return Fold(tree, rows_of(split.train, tree), rows_of(split.dev, tree), extra, vectors, groups)
 

@@ -78,7 +78,8 @@ def build(config: Config, out: Path, run: Run) -> Pack:
         tick(1, now="texts read")
         trunks = {name: trunk(name) for name in _trunks(config)}
         vectors = Frozen(trunks, bf16=_bf16(config), threads=config.threads, quiet=run.quiet)
-        fold = folds.fold_of(scored.split, vectors, coded=bool(config.data) and config.coded, sources=config.sources)
+        beside = config.coded and (bool(config.data) or scored.split.labels == "strings")
+        fold = folds.fold_of(scored.split, vectors, coded=beside, sources=config.sources)
         fold = replace(fold, train=folds.some(fold.train, config.limit, run.seeds))
         model, fold, tuned = fit(config, fold, trunks, run, "first")
         tick(1, now="fitted")
