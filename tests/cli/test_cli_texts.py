@@ -49,6 +49,15 @@ def test_they_are_marked_in_a_table_and_the_others_answered(run: Run, toy: Pack,
     assert [r["code"] for r in rows] == ["0112"] * 6 and all("decision" in r for r in rows)
 
 
+@pytest.mark.parametrize("out", ["out.csv", "out.jsonl"])
+def test_half_a_character_ends_no_batch(run: Run, toy: Pack, tmp_path: Path, out: str) -> None:
+    r"""JSON can hold '\ud800', which no file in UTF-8 can."""
+    (tmp_path / "in.jsonl").write_text('{"text": "rice \\ud800 farm"}\n{"text": "", "id": "\\udfff"}\n')
+    said = run("use", toy.path, "--in", "in.jsonl", "--out", out)
+    assert said.code == 3 and "line 2" in said.err
+    assert "rice ? farm" in (tmp_path / out).read_text(encoding="utf-8")
+
+
 def test_unknown_labels(run: Run, toy: Pack, tmp_path: Path) -> None:
     """A code that no scheme has is named with its line; a file with none that is known is one line."""
     (tmp_path / "some.csv").write_text("text,code\nrice farm,0112\nbakery,9999\nsoftware,6201\n")

@@ -142,6 +142,12 @@ def test_threads_do_not_change_tokens(tmp_path: Path) -> None:
     assert texts.Tokens(file, 50, 1)(ASKED) == texts.Tokens(file, 50, 2)(ASKED)
 
 
+def test_half_a_character_is_no_text() -> None:
+    assert texts.good_text("größer 🚜") == "größer 🚜"
+    with pytest.raises(HedgerowError, match="half a character at position 3"):
+        texts.good_text("ab\ud800")
+
+
 def test_a_tokenizer_larger_than_the_net(tmp_path: Path) -> None:
     pack = encoder.save_encoder(
         tmp_path / "p", tiny.info("x", "encoder"), tiny.bert(vocab_size=250), tiny.tokenizer(encoder=True), max_tokens=9

@@ -251,7 +251,7 @@ def output(path: Path | None, stdout: TextIO) -> Iterator[TextIO]:
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         temporary = Path(name)
         try:
-            with os.fdopen(handle, "w", encoding="utf-8", newline="") as stream:
+            with os.fdopen(handle, "w", encoding="utf-8", errors="replace", newline="") as stream:  # half characters
                 yield stream
             temporary.chmod(0o644)
             temporary.replace(path)

@@ -58,7 +58,7 @@ def json_only(wanted: bool) -> Iterator[Any]:
         yield out
         return
     if isinstance(out, io.TextIOWrapper):
-        out.reconfigure(encoding="utf-8")
+        out.reconfigure(encoding="utf-8", errors="replace")  # half a character, out of broken JSON, ends no batch
     sys.stdout = sys.stderr
     try:
         yield out

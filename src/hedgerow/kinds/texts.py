@@ -22,13 +22,17 @@ def read_text(row: Mapping[str, Any], column: str = "text") -> str:
 
 
 def good_text(text: Any) -> str:
-    """``text`` when a net can be asked with it; HedgerowError says why not."""
+    """``text`` when a net can be asked with it; HedgerowError says why not (a lone surrogate, say)."""
     if not isinstance(text, str):
         raise HedgerowError(f"a text is needed, got {type(text).__name__}")
     if not text.strip():
         raise HedgerowError("the text is empty")
     if len(text) > MAX_CHARACTERS:
         raise HedgerowError(f"the text has {len(text):,} characters; at most {MAX_CHARACTERS:,} are read")
+    try:
+        text.encode()
+    except UnicodeEncodeError as e:  # no tokenizer takes it
+        raise HedgerowError(f"the text holds half a character at position {e.start + 1}; its file is damaged") from None
     return text
 
 
