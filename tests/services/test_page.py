@@ -93,7 +93,8 @@ def test_pictures_are_drawn_for_this_width_and_can_be_read(visit: Visit) -> None
     assert shown and set(shown) == {1}
     smallest = visit.js(
         "Math.min(...[...document.querySelectorAll('figure svg text')].filter(t => t.getBoundingClientRect().width > 0)"
-        ".map(t => { const m = t.getScreenCTM(); return parseFloat(getComputedStyle(t).fontSize) * Math.hypot(m.a, m.b); }))"
+        ".map(t => { const m = t.getScreenCTM(), size = parseFloat(getComputedStyle(t).fontSize);"
+        " return size * Math.hypot(m.a, m.b); }))"
     )
     assert smallest >= 9
 
