@@ -21,7 +21,7 @@ from hedgerow.kinds import Model
 from hedgerow.kinds.text_classifier import KIND
 from hedgerow.kinds.text_engine import temper
 from hedgerow.kinds.text_features import exact_key, normalise
-from hedgerow.kinds.text_members import Member
+from hedgerow.kinds.text_members import Batch, Member
 from hedgerow.pack import open_pack
 
 ASKED = [
@@ -107,7 +107,8 @@ def test_combination_is_that_of_a_plain_loop(
         tmp_path, members=members, combine=combine, calibration={"temperature": temperature}
     )
     engine = hr.open(pack).engine
-    parts = engine.member_probabilities(ASKED)
+    batch = Batch([normalise(text) for text in ASKED])
+    parts = [member.probabilities(batch)[0] for member in engine.parts.members]
     hits = [p.any(1) for p in parts]
     exact = [m.type == "exact" for m in members]
     assert [bool(h.all()) for h in hits] == [not e for e in exact]

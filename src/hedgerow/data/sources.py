@@ -60,7 +60,7 @@ class Source(Record):
     def provenance(self, rows: int | None = None) -> pack.Source:
         """The record of it that a Pack made from it carries."""
         return pack.Source(
-            name=f"{self.package} ({self.name})",
+            name=self.name,
             version=self.version,
             licence=self.licence,
             attribution=self.attribution,

@@ -87,19 +87,6 @@ class TextClassifier:
             out[part] = self._mixed(self._batch(asks[part]))
         return out
 
-    def member_probabilities(self, texts: Sequence[str]) -> list[np.ndarray]:
-        """Of each member, float32 [n, K], before combination and calibration; zeros where a member passes on a text.
-
-        What weights and temperature are fitted on.
-        """
-        asks = [self.ask(text, f"text {i + 1}") for i, text in enumerate(texts)]
-        found: list[list[np.ndarray]] = [[] for _ in self.parts.members]
-        for part in chunks([a.prepared for a in asks]):
-            batch = self._batch(asks[part])
-            for i, member in enumerate(self.parts.members):
-                found[i].append(member.probabilities(batch)[0])
-        return [np.concatenate(f) if f else np.empty((0, len(self.parts.tree)), np.float32) for f in found]
-
     def _batch(self, asks: Sequence[Ask]) -> Batch:
         return Batch([a.prepared for a in asks], self._trunk.encode if self._trunk else None)
 

@@ -172,7 +172,7 @@ def _row(s: Scenario, runs: Sequence[Run]) -> dict[str, Any]:
 def _jobs(runs: Sequence[Run], s: Scenario) -> dict[str, dict[str, float]]:
     """Mean number of jobs that each form did on each device in one run."""
     total: dict[str, dict[str, float]] = {}
-    for share in (x for r in runs for x in shares(r, s.known, s.demand) if x["form"]):
+    for share in (x for r in runs for x in shares(r, s.known) if x["form"]):
         mine = total.setdefault(share["device"], {})
         mine[share["form"]] = mine.get(share["form"], 0.0) + share["jobs"] / len(runs)
     return total

@@ -72,7 +72,7 @@ class Plan:
             "menus": [m.to_json() for m in self.known.menus],
             "requests": len(self.demand.requests),
             "placements": self._placements(),
-            "shares": shares(self.run, self.known, self.demand),
+            "shares": shares(self.run, self.known),
             "expected": measures(self.run, self.demand, self.known),
             "assumptions": question.assumptions(self.known),
         }
@@ -143,7 +143,7 @@ def place(
     return Plan(policy, demand, known, found)
 
 
-def shares(found: Run, known: Believed, demand: Demand) -> list[dict[str, Any]]:
+def shares(found: Run, known: Believed) -> list[dict[str, Any]]:
     """Jobs done and slot time taken by device and form, in the fleet's order; devices without any work included."""
     counts: dict[tuple[int, int], tuple[int, float]] = {}
     for done in found.done:

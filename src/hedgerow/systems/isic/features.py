@@ -194,11 +194,8 @@ def _make_e5(path: Path, target: Path, info: Info) -> Pack:
 
 def _info(name: str) -> Info:
     source = fetch.source(name)
-    data = Source(
-        name=name, version=source.version, licence=source.licence, attribution=source.attribution,
-        sha256=source.sha256, shareable=source.shareable,
-    )  # fmt: skip
-    return Info(name=name, kind="encoder", summary=source.note, data=(data,), shareable=source.shareable)
+    data = (source.provenance(),)
+    return Info(name=name, kind="encoder", summary=source.note, data=data, shareable=source.shareable)
 
 
 def _own_info(folder: Path) -> Info:

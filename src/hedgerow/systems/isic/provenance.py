@@ -51,11 +51,7 @@ def _source(name: str, rows: int) -> Source:
         return Source(name=name, version=version, licence="MIT", attribution=note, rows=count)
     if name == "user":
         return Source(name="the user's own texts", licence="the user's own", rows=count, shareable=False)
-    found = fetch.source(name)
-    return Source(
-        name=name, version=found.version, licence=found.licence, attribution=found.attribution, sha256=found.sha256,
-        rows=count, shareable=found.shareable,
-    )  # fmt: skip
+    return fetch.source(name).provenance(count)
 
 
 def parents(trunks: Mapping[str, Pack]) -> tuple[Parent, ...]:
