@@ -230,6 +230,12 @@ def test_bars_show_count_rate_and_values_and_may_be_nested() -> None:
         assert what in shown, what
 
 
+def test_titles_and_values_of_bars_are_no_markup() -> None:
+    code = BARS.replace("0.25", "0.06").replace('"fit", 4', '"vectors of [/models]", 4').replace('"a"', '"[red]a"')
+    shown = in_terminal(code)
+    assert "vectors of [/models]" in shown and "phase [red]a" in shown and "done" in shown
+
+
 def test_bars_are_silent_when_nobody_watches() -> None:
     fast = BARS.replace("0.25", "0")
     piped = subprocess.run([sys.executable, "-c", fast], capture_output=True, text=True, check=True)

@@ -335,3 +335,10 @@ def test_nothing_heavy_is_imported() -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_device_may_be_called_anything(tmp_path: Path) -> None:
+    """Names out of a fleet file are texts, not the markup of whatever draws the table."""
+    fleet = f.fleet([f.device("[red]box[/nope] :car:")])
+    text = str(place([f.pack(tmp_path, "m", 1.0, 0.5)], fleet, requests=1, unit=f.UNIT))
+    assert "[red]box[/nope]" in text and ":car:" in text

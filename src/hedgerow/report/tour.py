@@ -75,7 +75,7 @@ class Teller:
         if self.quiet:
             return
         if sys.stdout.isatty():
-            screen = Console(highlight=False)
+            screen = Console(highlight=False, markup=False, emoji=False)
             for part in parts:
                 screen.print(part)
         else:
