@@ -1,4 +1,4 @@
-"""The CPU features that decide which kernel an engine picks, read where the system tells them."""
+"""The CPU features that decide which kernel an engine picks: two machines that differ here are not one device."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from pathlib import Path
 
 # What BLAS, ONNX Runtime and torch choose kernels by; a fingerprint of all ~100 flags would differ for no reason.
 _MATTER = (
-    *("sse4_2", "avx", "f16c", "fma", "avx2", "avx_vnni", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16"),
-    *("amx_int8", "asimd", "asimdhp", "asimddp", "i8mm", "bf16", "sve", "sve2"),
+    *("sse4_2", "avx", "f16c", "fma", "avx2", "avx_vnni", "avx512f", "avx512bw", "avx512_vnni", "avx512_bf16"),
+    *("avx512_fp16", "amx_bf16", "amx_int8", "asimd", "asimdhp", "asimddp", "i8mm", "bf16", "sve", "sve2"),
 )
 
 

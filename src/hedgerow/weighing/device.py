@@ -11,11 +11,8 @@ from pathlib import Path
 
 from hedgerow import files
 from hedgerow.cost import Device
+from hedgerow.runtimes.cpu import features
 
-# CPU features that decide which kernel a numerical library picks: two machines that differ here are not one device.
-_X86 = "sse4_2 avx avx2 fma f16c avx_vnni avx512f avx512bw avx512_vnni avx512_bf16 avx512_fp16 amx_int8 amx_bf16"
-_ARM = "asimd asimdhp asimddp i8mm bf16 sve sve2"
-_FEATURES = frozenset(f"{_X86} {_ARM}".split())
 _GRAIN = 1 << 27  # MemTotal moves by some MB from kernel to kernel; the fingerprint must not
 
 
@@ -24,13 +21,13 @@ def probe() -> Device:
     import psutil
 
     memory = min(psutil.virtual_memory().total, _cgroup("memory.max", "memory/memory.limit_in_bytes") or math.inf)
-    cpu, features = _cpu()
+    cpu = _cpu()
     hardware = {
         "machine": platform.machine(),
         "cpu": cpu,
         "cores": _cores(),
         "memory_bytes": round(memory / _GRAIN) * _GRAIN,
-        "features": features,
+        "features": sorted(features()),
         "system": platform.system(),
     }
     name = f"{cpu or platform.machine()}, {hardware['cores']} core{'s' if hardware['cores'] != 1 else ''}"
@@ -43,15 +40,14 @@ def measured_device() -> Device:
     return probe()
 
 
-def _cpu() -> tuple[str, list[str]]:
-    """Model name and the features of ``_FEATURES`` that this CPU has."""
+def _cpu() -> str:
+    """Model name of the processor, '' where the system does not tell."""
     try:
         text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
     except OSError:
-        return platform.processor(), []
+        return platform.processor()
     name = re.search(r"^(?:model name|Model|Hardware)\s*:\s*(.+)$", text, re.MULTILINE)
-    flags = re.search(r"^(?:flags|Features)\s*:\s*(.+)$", text, re.MULTILINE)
-    return name[1].strip() if name else "", sorted(_FEATURES & set(flags[1].split() if flags else ()))
+    return name[1].strip() if name else ""
 
 
 def _cores() -> int:
