@@ -40,16 +40,18 @@ def check(model: type[R], data: Mapping[str, Any] | Any, where: str) -> R:
 
 def _fields_at(model: type[BaseModel], path: tuple[Any, ...]) -> list[str]:
     """Field names of the record that ``path`` leads to, for the suggestion; [] when it cannot be followed."""
-    import typing
-
     current: Any = model
     for part in path:
-        field = getattr(current, "model_fields", {}).get(part)
-        if field is None:
-            arguments = typing.get_args(current)
-            current = next((a for a in arguments if hasattr(a, "model_fields")), current)
-            continue
-        current = field.annotation
-        if not hasattr(current, "model_fields"):
-            current = next((a for a in typing.get_args(current) if hasattr(a, "model_fields")), current)
-    return list(getattr(current, "model_fields", {}))
+        record = _record_in(current)
+        if record is not None and part in record.model_fields:
+            current = record.model_fields[part].annotation
+    record = _record_in(current)
+    return [] if record is None else list(record.model_fields)
+
+
+def _record_in(annotation: Any) -> type[BaseModel] | None:
+    """The record itself, or the first among the arguments of a union, list or table."""
+    import typing
+
+    options = (annotation, *typing.get_args(annotation))
+    return next((o for o in options if isinstance(o, type) and issubclass(o, BaseModel)), None)
