@@ -26,8 +26,9 @@ _MEMO_LENGTH = 40  # longer words are rare, and their lists long
 def normalise(text: str, form: Form = "NFKC") -> str:
     """The text as every part of a classifier sees it: one Unicode form, single spaces, nothing at the ends.
 
-    Training must use the same function, and two texts leak into one another when these forms are equal. A lone
-    surrogate (half a character, from broken JSON) becomes U+FFFD, since no tokenizer takes it.
+    Training must use the same function. (Which texts count as *the same* in splits is stricter:
+    ``data.texts.normalise``.) A lone surrogate (half a character, from broken JSON) becomes U+FFFD, since no tokenizer
+    takes it.
     """
     if not text.isascii():
         text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
