@@ -63,6 +63,8 @@ def test_a_build(run: Run, tmp_path: Path) -> None:
         (("isic", "--set", "steps"), ("steps", "key=value")),
         (("isic", "-o", "taken"), ("taken", "no Pack")),
         (("isic", "--from", "nowhere"), ("nowhere", "no such folder")),
+        (("isic", "-o", ".."), ("'..'", "no name")),
+        (("isic", "-o", "."), ("'.'", "no name")),
     ],
 )
 def test_what_cannot_be_built_is_one_line(

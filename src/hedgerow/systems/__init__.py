@@ -194,6 +194,8 @@ def _presets_file(system: str) -> Path:
 
 def _check_target(target: Path, parent: Pack | None) -> None:
     """Refuse a target that would not become the Pack, before an hour of training rather than after it."""
+    if target.name in ("", ".."):
+        raise HedgerowError(f"'{target}' gives the Pack no name; name a folder of its own with -o")
     if target.exists() and not (target / "pack.toml").is_file() and (target.is_file() or any(target.iterdir())):
         raise HedgerowError(f"{target} exists and is no Pack; choose another name with -o or remove it first")
     if parent is not None and target.exists() and target.resolve() == parent.path.resolve():
