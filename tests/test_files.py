@@ -228,7 +228,7 @@ def test_rows_that_json_has_not(tmp_path: Path) -> None:
 def test_suggestions() -> None:
     assert did_you_mean("onxx", ["onnx", "torch"]) == " (did you mean 'onnx'?)"
     assert did_you_mean("zzzz", ["onnx", "torch"]) == " (one of: onnx, torch)"
-    assert did_you_mean("zzzz", []) == ""
+    assert did_you_mean("zzzz", []) == "" == did_you_mean("zzzz", [f"0{i}" for i in range(100)])
 
 
 def test_the_cache_is_where_one_says(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -16,8 +16,11 @@ class HedgerowError(Exception):
         super().__init__("".join(c if c.isprintable() else " " for c in message))
 
 
+_FEW = 40  # options; hundreds of codes are no help, and no line that a person reads
+
+
 def did_you_mean(word: str, options: Iterable[str]) -> str:
-    """`` (did you mean 'x'?)`` for the option nearest to ``word``, else the options themselves, else nothing."""
+    """`` (did you mean 'x'?)`` for the option nearest to ``word``, else the options if they are few, else nothing."""
     from rapidfuzz import process
     from rapidfuzz.distance import JaroWinkler  # made for slips of the pen: 'modle' is 'model', 'lr' is not 'model'
 
@@ -25,4 +28,4 @@ def did_you_mean(word: str, options: Iterable[str]) -> str:
     best = process.extractOne(word, names, scorer=JaroWinkler.similarity, processor=str.lower, score_cutoff=0.8)
     if best is not None:
         return f" (did you mean '{best[0]}'?)"
-    return f" (one of: {', '.join(names)})" if names else ""
+    return f" (one of: {', '.join(names)})" if 0 < len(names) <= _FEW else ""
