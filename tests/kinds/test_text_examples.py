@@ -40,6 +40,7 @@ def pack(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
 def test_a_new_text_gets_its_code_and_the_others_keep_theirs(pack: Any, tmp_path: Path) -> None:
     before = hr.open(pack)
     grown = add_examples(pack, NEW, tmp_path / "grown")
+    assert (grown.info.name, grown.info.parents[-1].name) == ("grown", pack.info.name)
     after = hr.open(grown)
     for row in NEW:
         answer = after.predict([row["text"].lower()])[0]

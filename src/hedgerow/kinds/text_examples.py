@@ -63,6 +63,7 @@ def add_examples(
     added = source or _OWN
     info = pack.info.model_copy(
         update={
+            "name": Path(path).name,
             "parents": (*pack.info.parents, Parent(role="start", name=pack.info.name, digest=pack.digest)),
             "data": (*pack.info.data, added.model_copy(update={"rows": len(new)})),
             "shareable": pack.info.shareable and added.shareable,
