@@ -186,6 +186,16 @@ def test_rows_that_are_no_example_are_named_by_line(tmp_path: Path, data_cache: 
         recipe.extend(pack, toy(examples=str(more)), tmp_path / "none", a_run(tmp_path, {"more": 4}))
 
 
+def test_a_pack_that_was_given_test_texts_names_no_task(tmp_path: Path, data_cache: Path) -> None:
+    pack, more = built(tmp_path, toy()), tmp_path / "more.csv"
+    asked = recipe.task("toy", {}).splits["test"][0]
+    for text, named in (("quantum widgets", True), (asked.input.upper() + "!", False)):
+        more.write_text(f'text,code\n"{text}",{min(asked.gold)}\n', encoding="utf-8")
+        out = tmp_path / f"grown-{named}"
+        grown = recipe.extend(pack, toy(examples=str(more)), out, a_run(tmp_path, {"named": named}))
+        assert (grown.info.task == pack.info.task) == named == (grown.info.task is not None)
+
+
 def test_own_rows_that_are_left_out_are_named_by_line(tmp_path: Path, data_cache: Path) -> None:
     file = own_csv(tmp_path / "own.csv")
     lines = len(file.read_text(encoding="utf-8").splitlines())

@@ -32,14 +32,20 @@ _OWN = Source(name="examples added by the user", licence="the user's own", share
 
 
 def add_examples(
-    pack: Pack, rows: Sequence[Mapping[str, Any]], path: str | Path, *, source: Source | None = None
+    pack: Pack,
+    rows: Sequence[Mapping[str, Any]],
+    path: str | Path,
+    *,
+    source: Source | None = None,
+    scorable: bool = True,
 ) -> Pack:
     """A new Pack at ``path`` that also knows the coded texts of ``rows`` (``text``, ``code``, optional ``source``).
 
     Nothing is trained. The texts join the examples and the vectors that nearest neighbours are looked up in, and a text
     that is met again word for word gets its code (an ``exact`` table is added where the Pack has none). A row whose
     text is known already replaces what was known. ``source`` is recorded as data of the new Pack; without it the rows
-    count as the user's own and the Pack as not shareable. Raises HedgerowError for an empty text, an unknown code, and
+    count as the user's own and the Pack as not shareable. ``scorable`` false: an added text stands in the test of the
+    Task that the Pack names, so the new one names none. Raises HedgerowError for an empty text, an unknown code, and
     no rows at all.
     """
     if not rows:
@@ -64,6 +70,7 @@ def add_examples(
     info = pack.info.model_copy(
         update={
             "name": Path(path).name,
+            "task": pack.info.task if scorable else None,
             "parents": (*pack.info.parents, Parent(role="start", name=pack.info.name, digest=pack.digest)),
             "data": (*pack.info.data, added.model_copy(update={"rows": len(new)})),
             "shareable": pack.info.shareable and added.shareable,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -10,7 +10,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from hedgerow import files
-from hedgerow.data.texts import SOURCES, UserRow
+from hedgerow.data.texts import SOURCES
 from hedgerow.errors import HedgerowError
 from hedgerow.pack import Info, Pack, Scored
 from hedgerow.run import Run, progress
@@ -193,32 +193,16 @@ def extend(parent: Pack, config: Config, out: Path, run: Run) -> Pack:
 
     Rows that are no example are marked in ``run``; HedgerowError where none is left.
     """
-    from hedgerow.data.texts import read_user
     from hedgerow.kinds.text_examples import add_examples
+    from hedgerow.systems.isic import added
 
     if config.examples is None:
         raise HedgerowError(
             "isic extends a Pack by coded examples: --set examples=FILE, with the columns text and code"
         )
-    known = {label["code"] for label in parent.json("labels.json")["labels"]}
-    rows = [(row, _no_example(row, known)) for row in read_user(config.examples)]
-    faults = [(row.line, why) for row, why in rows if why]
-    good = [{"text": row.text, "code": min(row.gold), "source": "user"} for row, why in rows if not why]
-    if faults and not good:
-        raise HedgerowError(f"{config.examples} holds no example: line {faults[0][0]}: {faults[0][1]}")
+    good, faults = added.read_examples(config.examples, parent)
     run.mark(faults)
-    return add_examples(parent, good, out)
-
-
-def _no_example(row: UserRow, known: Collection[str]) -> str:
-    """Why a row of the user's is no coded example of a Pack with the classes ``known``; '' when it is one."""
-    if row.error is not None:
-        return row.error
-    if not row.code:
-        return "it has no code"
-    if len(row.gold) > 1:
-        return f"'{row.code}' of {row.scheme} stands for {' '.join(sorted(row.gold))}; an example has one class"
-    return "" if row.gold <= set(known) else f"the Pack has no class '{min(row.gold)}'"
+    return add_examples(parent, good, out, scorable=not added.asked_for(parent, [row["text"] for row in good]))
 
 
 def _task_of(config: Config, seed: int) -> tuple[str, dict[str, Any]]:
