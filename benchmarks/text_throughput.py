@@ -32,9 +32,9 @@ import hedgerow as hr
 from hedgerow import files, run
 from hedgerow.kinds import Model
 from hedgerow.kinds.hierarchy import Label
-from hedgerow.kinds.text_classifier import save_text_classifier
+from hedgerow.kinds.text_classifier import load_trunk, save_text_classifier
 from hedgerow.kinds.text_features import normalise
-from hedgerow.kinds.text_members import Member, TfidfLinear, TrunkLinear
+from hedgerow.kinds.text_members import Batch, Member, TfidfLinear, TrunkLinear
 from hedgerow.pack import Info, Pack
 
 BATCH = 32
@@ -171,7 +171,8 @@ def compare(pack: Pack, texts: Sequence[str], rounds: int) -> dict[str, Any]:
     make = bare_trunk if wanted == "trunk-linear" else bare_tfidf
     probabilities, with_nearest = make(model, members[place], texts)
     classes = members[place].arrays.get("classes")
-    mine = engine.member_probabilities(texts)[place]
+    encode = load_trunk(pack.trunk(), model.variant).encode if pack.info.trunk else None
+    mine, _ = engine.parts.members[place].probabilities(Batch([normalise(t) for t in texts], encode))
     theirs = np.asarray(probabilities())
     apart = float(np.abs((mine if classes is None else mine[:, classes]) - theirs).max())
     if apart > 5e-3:

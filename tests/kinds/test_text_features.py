@@ -108,6 +108,14 @@ def test_idf_must_fit_the_vocabularies() -> None:
         Tfidf(TfidfSettings.model_validate(text_toys.BLOCKS), [["a"], ["b"]], np.ones(3))
 
 
+@pytest.mark.parametrize("ngrams", [(0, 1), (2, 1), (1, 13)])
+def test_ngrams_out_of_range(ngrams: tuple[int, int]) -> None:
+    block = {"name": "x", "analyser": "word"}
+    with pytest.raises(ValueError, match=r"rising pair within 1\.\.12"):
+        TfidfSettings.model_validate({"blocks": [{**block, "ngrams": ngrams}]})
+    TfidfSettings.model_validate({"blocks": [{**block, "ngrams": (1, 12)}]})
+
+
 @given(st.text(alphabet=st.characters(exclude_categories=()), max_size=40) | st.text(max_size=40))
 def test_normalising_twice_changes_nothing(text: str) -> None:
     for form in ("NFKC", "NFC", "none"):

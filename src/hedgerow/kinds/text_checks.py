@@ -26,12 +26,11 @@ def floats(array: np.ndarray, shape: tuple[int, ...], what: str) -> np.ndarray:
         raise HedgerowError(f"{what} holds {array.dtype} where real numbers are expected")
     if array.shape != shape:
         raise HedgerowError(f"{what} has shape {list(array.shape)}, the rest of the Pack asks for {list(shape)}")
-    if not np.isfinite(array).all():
-        raise HedgerowError(f"{what} holds a value that is not finite")
     with np.errstate(over="ignore"):
-        out = array.astype(np.float32)
+        out = array.astype(np.float32, copy=False)
     if not np.isfinite(out).all():
-        raise HedgerowError(f"{what} holds a value beyond float32")
+        beyond = np.isfinite(array).all()
+        raise HedgerowError(f"{what} holds a value {'beyond float32' if beyond else 'that is not finite'}")
     return out
 
 

@@ -77,11 +77,6 @@ class Rows:
     def __len__(self) -> int:
         return len(self.indptr) - 1
 
-    def row(self, i: int) -> tuple[np.ndarray, np.ndarray]:
-        """Features and values of row ``i``."""
-        part = slice(self.indptr[i], self.indptr[i + 1])
-        return self.indices[part], self.values[part]
-
     def part(self, which: slice) -> Rows:
         """Some rows in sequence."""
         start, stop, _ = which.indices(len(self))

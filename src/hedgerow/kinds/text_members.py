@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
@@ -80,8 +81,12 @@ class Spot:
 class MemberEngine(Protocol):
     """A loaded member."""
 
-    arrays: dict[str, np.ndarray]  # what it holds in memory, for the count of bytes
     passes: bool  # whether it can pass on a text
+
+    @property
+    def arrays(self) -> dict[str, np.ndarray]:
+        """What it holds in memory, for the count of bytes."""
+        ...
 
     def probabilities(self, batch: Batch) -> tuple[np.ndarray, np.ndarray | None]:
         """float32 [n, K] whose rows sum to 1, and which texts it answers (bool [n]; None = all)."""
@@ -113,7 +118,12 @@ class TfidfLinear:
             raise HedgerowError(f"{spot.where}: idf holds a negative value")
         self._head = _Head(arrays["coef"], arrays["intercept"], arrays.get("classes"), width, spot)
         self.tfidf = Tfidf(record, vocabularies, idf)
-        self.arrays = {"idf": idf, **self._head.arrays}
+        self._idf = idf
+
+    @property
+    def arrays(self) -> dict[str, np.ndarray]:
+        """See :class:`MemberEngine`."""
+        return {"idf": self._idf, **self._head.arrays}
 
     def probabilities(self, batch: Batch) -> tuple[np.ndarray, None]:
         """See :class:`MemberEngine`."""
@@ -178,8 +188,16 @@ class _Head:
         self._k = k
         self.classes = None if classes is None else integers(classes, k, f"{spot.where}: classes", distinct=True)
         self.size = k if self.classes is None else len(self.classes)
-        self.weights = np.ascontiguousarray(floats(coef, (self.size, width), f"{spot.where}: coef").T)
+        floats(coef, (self.size, width), f"{spot.where}: coef")
+        self._coef = coef
         self.intercept = floats(intercept, (self.size,), f"{spot.where}: intercept")
+
+    @cached_property
+    def weights(self) -> np.ndarray:
+        """float32 [F, C]. Turned when first asked, since a Pack that is only looked at never asks."""
+        turned = np.ascontiguousarray(self._coef.T).astype(np.float32, copy=False)
+        del self._coef
+        return turned
 
     @property
     def arrays(self) -> dict[str, np.ndarray]:

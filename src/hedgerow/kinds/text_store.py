@@ -304,9 +304,10 @@ def write_parts(
     files.write_json(folder / MODEL, model.model_dump())
     for i, member in enumerate(members):
         for name, table in member.tables.items():
-            files.write_json(folder / _table_file(i, name), table)
+            files.write_text(folder / _table_file(i, name), files.canonical(table))
     files.write_json(folder / EXAMPLES, [x.model_dump() for x in examples])
     if crosswalk:
-        files.write_json(folder / CROSSWALK, {s: {c: list(g) for c, g in t.items()} for s, t in crosswalk.items()})
+        table = {s: {c: list(g) for c, g in t.items()} for s, t in crosswalk.items()}
+        files.write_text(folder / CROSSWALK, files.canonical(table))
     if arrays:
         write_arrays(folder / _WEIGHTS, arrays)
