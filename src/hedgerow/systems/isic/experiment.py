@@ -143,7 +143,12 @@ def fine(fold: Fold, trunk: Pack, config: finetune.FineTune, kept: run.Run) -> I
     yield "encoder-nn", models.single(knn, own), own
     yield "encoder", models.mix([head, knn, titles], own), own
     tfidf = models.tfidf(own, kept.seeds.order, True)
-    yield "encoder+tfidf", models.mix([head, knn, titles, tfidf], own), own
+    mixed = models.mix([head, knn, titles, tfidf], own)
+    yield "encoder+tfidf", mixed, own
+    # What dev chose stays; then its texts join the examples and TF-IDF's train. The encoder itself never saw them.
+    more = replace(own, train=own.train + models.of_one_class(own.dev))
+    grown = [head, models.knn(more, "tuned", True), titles, models.tfidf(more, kept.seeds.order, True)]
+    yield "encoder+dev", models.same_mix(mixed, grown), own
 
 
 # ---- cells ----------------------------------------------------------------------------------------------------------
@@ -233,7 +238,7 @@ def run_fine(grid: Grid, splits: Sequence[str], seeds: Sequence[int], config: fi
     """The fine-tuned encoder."""
     for seed in seeds:
         for split in splits:
-            if grid.has("peers", {"split": split, "model": "encoder+tfidf"}, seed):
+            if grid.has("peers", {"split": split, "model": "encoder+dev"}, seed):
                 continue
             task, fold = grid.task(split, seed)
             kept = run.open_run(Path("runs"), "isic-encoder", {"split": split, **config.model_dump()}, seed, quiet=True)

@@ -45,6 +45,12 @@ class Rows:
         return np.asarray(self.gold.argmax(1))
 
 
+def of_one_class(rows: Rows) -> Rows:
+    """The rows with one acceptable class, which may be trained on."""
+    kept = np.flatnonzero(rows.gold.sum(1) == 1)
+    return Rows(tuple(rows.texts[i] for i in kept), rows.gold[kept])
+
+
 @dataclass(frozen=True)
 class Fold:
     """What a peer may see: the labels, train and dev, further coded texts, and vectors of trunks."""
