@@ -42,6 +42,15 @@ def test_two_codes_of_one_plain_spelling_need_their_own() -> None:
     assert walk.translate("S", "11.1").labels == (1,)
 
 
+def test_images_are_the_way_back() -> None:
+    for scheme, codes in text_toys.CROSSWALK.items():
+        for label, code in enumerate(TREE.codes):
+            assert WALK.images(scheme, label) == tuple(sorted(n for n, classes in codes.items() if code in classes))
+    assert WALK.images("isic rev4", 1) == ("0112",)
+    with pytest.raises(HedgerowError, match=r"no scheme is called 'NACE3' \(did you mean 'NACE2'\?\)"):
+        WALK.images("NACE3", 0)
+
+
 def test_restrict() -> None:
     p = np.array([0.1, 0.3, 0.6, 0, 0, 0, 0, 0], np.float32)
     np.testing.assert_allclose(restrict(p, (0, 1), True)[:3], [0.25, 0.75, 0])

@@ -69,6 +69,18 @@ SCHEMA: dict[str, Any] = {
             },
             "required": ["scheme", "code", "classes"],
         },
+        "to": {
+            "type": "object",
+            "description": "with the option 'to': the codes of that scheme that each candidate class can stand for",
+            "properties": {
+                "scheme": {"type": "string"},
+                "codes": {
+                    "type": "object",
+                    "additionalProperties": {"type": "array", "items": {"type": "string"}},
+                },
+            },
+            "required": ["scheme", "codes"],
+        },
         "note": {"type": "string", "description": "what a person should know about this answer"},
         "truncated": {"const": True, "description": "the text was longer than the Pack reads"},
     },
@@ -130,6 +142,9 @@ class TextClassifierKind:
         if "via" in answer and answer["via"]["classes"]:
             via = answer["via"]
             notes.append(f"{via['scheme']} {via['code']} stands for {' '.join(via['classes'])}")
+        if "to" in answer and best["code"]:
+            found = " ".join(answer["to"]["codes"][best["code"]]) or "no code"
+            notes.append(f"{best['code']} is {found} in {answer['to']['scheme']}")
         return {
             "decision": answer["decision"],
             "code": answer["code"] or "",

@@ -37,6 +37,7 @@ class Crosswalk:
         self._schemes: dict[str, str] = {}
         self._codes: dict[str, dict[str, Any]] = {}  # tens of thousands of codes: each is checked when it is asked for
         self._plain: dict[str, dict[str, str]] = {}
+        self._back: dict[str, dict[int, tuple[str, ...]]] = {}
         for scheme, codes in table.items():
             if not isinstance(codes, dict):
                 raise HedgerowError(f"{where}: '{scheme}' is not code -> classes")
@@ -69,6 +70,25 @@ class Crosswalk:
             hint = hint if hint.startswith(" (did") else ""
             return Translation(name, code, (), f"{name} has no code '{code}'{hint}")
         return Translation(name, known, self._labels(codes[known], f"{self._where}: {name} {known}"))
+
+    def named(self, scheme: str) -> str:
+        """The scheme's own spelling; HedgerowError with a near one when it is unknown."""
+        found = self._schemes.get(_scheme(scheme))
+        if found is None:
+            hint = did_you_mean(scheme, self._codes) if self._codes else ": this Pack holds no crosswalk"
+            raise HedgerowError(f"no scheme is called '{scheme}'{hint}")
+        return found
+
+    def images(self, scheme: str, label: int) -> tuple[str, ...]:
+        """Every code of a scheme that a class can stand for: the way back of :meth:`translate`, all of 1:n shown."""
+        name = self.named(scheme)
+        if name not in self._back:
+            back: dict[int, list[str]] = {}
+            for code, found in self._codes[name].items():
+                for one in self._labels(found, f"{self._where}: {name} {code}"):
+                    back.setdefault(one, []).append(code)
+            self._back[name] = {one: tuple(sorted(codes)) for one, codes in back.items()}
+        return self._back[name].get(label, ())
 
     def check(self) -> None:
         """Every code of every scheme; HedgerowError names the first that does not lead to known classes."""

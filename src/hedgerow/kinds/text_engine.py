@@ -48,6 +48,7 @@ class Options(Record):
     precision: float = Field(default=0.9, gt=0, le=1)  # wanted of a decision; picks a calibrated threshold
     threshold: float | None = Field(default=None, ge=0, le=1)  # smallest probability of a decision, in place of it
     codes: bool = True  # whether a row's national code is used
+    to: str = ""  # a scheme of the crosswalk whose codes are given beside the classes
 
 
 @dataclass(frozen=True)
@@ -163,6 +164,8 @@ class TextClassifier:
         """One answer per input, as the kind's schema says."""
         chosen = check(Options, dict(options), "options")
         threshold = self.threshold(chosen)
+        if chosen.to:
+            self.parts.crosswalk.named(chosen.to)  # an unknown scheme is the caller's mistake, not a row's
         asks = [self.ask(x, f"input {i + 1}" if len(inputs) > 1 else "input") for i, x in enumerate(inputs)]
         out: list[dict[str, Any]] = []
         for part in chunks([a.prepared for a in asks]):
@@ -184,10 +187,17 @@ class TextClassifier:
         nodes = tree.decide(p, threshold)
         candidates = self._candidates(p, min(options.top, len(tree)))
         nearest = self._nearest(batch, options.nearest)
-        return [
+        answers = [
             self._answer(asks[i], nodes[i], candidates[i], nearest[i] if asks[i].prepared else [], translations.get(i))
             for i in range(len(asks))
         ]
+        return [self._translated(a, options.to) for a in answers] if options.to else answers
+
+    def _translated(self, answer: dict[str, Any], scheme: str) -> dict[str, Any]:
+        """The answer with every code of ``scheme`` that each candidate class can stand for."""
+        walk, index = self.parts.crosswalk, self.parts.tree.index
+        codes = {c["code"]: list(walk.images(scheme, index[c["code"]])) for c in answer["candidates"]}
+        return {**answer, "to": {"scheme": walk.named(scheme), "codes": codes}}
 
     def _answer(
         self,
