@@ -55,9 +55,9 @@ def test_two_processes_equal_one_and_resume_to_the_same_bits(tmp_path: Path) -> 
 def test_an_in_batch_objective_is_refused_in_two_processes(tmp_path: Path) -> None:
     refused = launch(tmp_path, 2, "--in-batch")
     assert refused.returncode != 0
-    said = [line for line in refused.stderr.splitlines() if line.startswith("phase 'fit'")]
-    assert set(said) == {
+    # Both processes say it into one pipe, where a line may follow another's without its end.
+    assert (
         "phase 'fit': its objective depends on which examples share a batch, so 2 processes would train something else "
         "than one; run it in one process"
-    }
+    ) in refused.stderr
     assert not list(tmp_path.glob("runs/*/checkpoints"))
