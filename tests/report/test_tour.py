@@ -213,3 +213,19 @@ def test_main_ends_in_one_line(
     assert tour.main([]) == code
     said = capsys.readouterr().err
     assert words in said and said.count("\n") == 1
+
+
+def test_keep_puts_json_and_text_where_docs_are_drawn_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fake(packs: Path, out: Path, fleet: Path | None, **_: Any) -> Path:
+        out.mkdir()
+        (out / "tour.json").write_text("{}")
+        (out / "tour.txt").write_text("a tour")
+        return out / "tour.html"
+
+    monkeypatch.setattr(tour, "tour", fake)
+    monkeypatch.chdir(tmp_path)
+    assert tour.main([]) == 0
+    assert not (tmp_path / "results").exists()
+    assert tour.main(["--keep", "--out", "other"]) == 0
+    assert (tmp_path / "results" / "tour" / "tour.json").read_text() == "{}"
+    assert (tmp_path / "results" / "tour" / "tour.txt").read_text() == "a tour"

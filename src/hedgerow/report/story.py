@@ -46,6 +46,7 @@ def tell(
     """``tour.json``. ``later`` is the plan without the device ``unplugged``, ``outcome`` holds a scenario without it,
     and in ``pulled`` it leaves while it works. ``batch`` is the number of texts in a request.
 
+    Left out are the long lists that nothing is drawn from: every single placement, and all timelines but ``pulled``'s.
     No path, no host name, and of data only what its licence lets anybody print: names, licences, attributions.
     """
     assumed = dict.fromkeys(
@@ -63,15 +64,19 @@ def tell(
         "costs": [row for built in packs for row in built.pack.costs],
         "scores": [row for built in packs for row in built.pack.scores],
         "examples": [dict(e) for e in examples],
-        "plan": dict(plan),
+        "plan": _without(plan, "placements"),
         "explanation": dict(explanation),
-        "later": dict(later),
-        "outcome": dict(outcome),
+        "later": _without(later, "placements"),
+        "outcome": _without(outcome, "timelines"),
         "pulled": dict(pulled),
         "unplugged": unplugged,
         "batch": batch,
         "assumed": list(assumed),
     }
+
+
+def _without(data: Json, key: str) -> dict[str, Any]:
+    return {k: v for k, v in data.items() if k != key}
 
 
 def assumed_scores(compared: Json) -> list[str]:

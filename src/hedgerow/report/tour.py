@@ -285,9 +285,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--fleet", type=Path, help="another fleet.toml (it must have a laptop)")
     parser.add_argument("--seeds", type=int, default=SEEDS, help="simulated runs of each policy")
     parser.add_argument("--fresh", action="store_true", help="build and weigh again what is there already")
+    parser.add_argument("--keep", action="store_true", help="also keep it in results/tour, for README and docs")
     given = parser.parse_args(arguments)
     try:
         tour(given.packs, given.out, given.fleet, seeds=given.seeds, fresh=given.fresh)
+        if given.keep:
+            for name in ("tour.json", "tour.txt"):
+                files.write_text(Path("results") / "tour" / name, (given.out / name).read_text(encoding="utf-8"))
+            print("kept in results/tour; make results draws README and docs from it")
     except HedgerowError as e:
         print(f"hedgerow: {e}", file=sys.stderr)
         return 1
