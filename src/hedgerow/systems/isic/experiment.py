@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from hedgerow import metrics, run
+from hedgerow.config import change
 from hedgerow.pack import Pack
 from hedgerow.systems.isic import features, finetune, lm, models
 from hedgerow.systems.isic.folds import fold_of, rows_of
@@ -151,6 +152,22 @@ def fine(fold: Fold, trunk: Pack, config: finetune.FineTune, kept: run.Run) -> I
     yield "encoder+dev", models.same_mix(mixed, grown), own
 
 
+def both(fold: Fold, trunk: Pack, config: finetune.FineTune, kept: run.Run) -> tuple[Model, Fold]:
+    """Fine-tuned MiniLM and frozen multilingual e5 in one mixture, dev added afterwards: two trunks, so no Pack."""
+    tuned = finetune.finetune(trunk, fold, config, kept.seeds, extra=True, run=kept)
+    own = features.remembered({"tuned": tuned.encode})
+    here = replace(fold, vectors=lambda name, texts: (own if name == "tuned" else fold.vectors)(name, texts))
+
+    def parts(fold: Fold) -> list[models.Piece]:
+        s = kept.seeds
+        trained = [models.tfidf(fold, s.order, True), models.head(fold, "e5", s.init, True)]
+        return [tuned.head(fold, "tuned"), *trained, models.knn(fold, "tuned", True), models.titles(fold, "tuned")]
+
+    chosen = models.mix(parts(here), here)
+    more = replace(here, train=here.train + models.of_one_class(here.dev))
+    return models.same_mix(chosen, parts(more)), here
+
+
 # ---- cells ----------------------------------------------------------------------------------------------------------
 class Grid:
     """Where cells are kept, and the trunks that all of them share."""
@@ -248,6 +265,18 @@ def run_fine(grid: Grid, splits: Sequence[str], seeds: Sequence[int], config: fi
                 grid.score("peers", {"split": split, "model": name}, seed, task, own, partial(lambda m: m, made))
 
 
+def run_both(grid: Grid, splits: Sequence[str], seeds: Sequence[int], config: finetune.FineTune) -> None:
+    """The mixture of two trunks on the schemes that are held out; the fine-tuned encoder is the one of `encoder`."""
+    for seed in seeds:
+        for split in splits:
+            cell = {"split": split, "model": "encoder+e5"}
+            if not grid.has("peers", cell, seed):
+                task, fold = grid.task(split, seed)
+                kept = run.open_run(Path("runs"), "isic-encoder", {"split": split, **config.model_dump()}, seed, True)
+                model, own = both(fold, grid.trunks["minilm"], config, kept)
+                grid.score("peers", cell, seed, task, own, partial(lambda m: m, model))
+
+
 def run_lm(grid: Grid, seeds: Sequence[int], limit: int) -> None:
     """LoRA and re-ranking on `grouped`."""
     for seed in seeds:
@@ -273,21 +302,28 @@ def run_lm(grid: Grid, seeds: Sequence[int], limit: int) -> None:
 def main(words: Sequence[str] | None = None) -> None:
     """Run one part of the grid."""
     parser = argparse.ArgumentParser(description="the experiments behind the tables of isic")
-    parser.add_argument("part", choices=("cheap", "languages", "encoder", "lm"))
+    parser.add_argument("part", choices=("cheap", "languages", "encoder", "both", "lm"))
     parser.add_argument("--seeds", type=int, default=0, help="how many; 0 takes the plan's number")
     parser.add_argument("--splits", nargs="*", help="some of the part's splits")
     parser.add_argument("--root", type=Path, default=Path("results"))
     parser.add_argument("--set", nargs="*", default=[], help="of the fine-tuning, such as epochs=2")
     given = parser.parse_args(words)
     run.set_threads(1)
-    hours = {"cheap": (5, 11 / 60), "languages": (1, 7 / 60), "encoder": (3, 40 / 60), "lm": (3, 15 / 60)}[given.part]
+    hours = {
+        "cheap": (5, 11 / 60),
+        "languages": (1, 7 / 60),
+        "encoder": (3, 40 / 60),
+        "both": (1, 12 / 60),
+        "lm": (3, 15 / 60),
+    }[given.part]
     seeds = range(given.seeds or hours[0])
     print(f"about {hours[1] * len(seeds):.1f} hours on one core if nothing is there yet", flush=True)
     grid = Grid(given.root)
+    config = change(finetune.FineTune(), given.set)
     if given.part == "encoder":
-        from hedgerow.config import change
-
-        run_fine(grid, given.splits or FINE, seeds, change(finetune.FineTune(), given.set))
+        run_fine(grid, given.splits or FINE, seeds, config)
+    elif given.part == "both":
+        run_both(grid, given.splits or [f"system:{s}" for s in HELD_OUT], seeds, config)
     elif given.part == "lm":
         run_lm(grid, seeds, limit=2000)
     elif given.part == "languages":

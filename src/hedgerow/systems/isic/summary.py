@@ -19,7 +19,7 @@ from hedgerow.run import Result
 from hedgerow.systems.isic.splits import HELD_OUT
 
 LANGUAGE_MODELS = ("lm-head", "smollm2-head", "smollm2-nn", "lora", "rerank")
-TRAINED_TRUNKS = ("encoder", "encoder-head", "encoder-nn", "encoder+tfidf", "encoder+dev")
+TRAINED_TRUNKS = ("encoder", "encoder-head", "encoder-nn", "encoder+tfidf", "encoder+dev", "encoder+e5")
 PARAMETERS = {"smollm2": 134_515_008, "minilm": 22_713_216}  # of the trunks
 GOALS = {
     "rows": ("rows", "accuracy", 0.97),
