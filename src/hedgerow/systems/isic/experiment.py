@@ -293,7 +293,7 @@ def run_lm(grid: Grid, seeds: Sequence[int], limit: int) -> None:
             base = cheap(fold, seed)["mix+coded"]()
             part = lm.reranker(pack, fold, base, lm.Lora(epochs=1), s, limit=limit)
             made = models.single(part, fold)
-            return replace(made, tuned={"beta": part.beta, "gamma": part.gamma, "texts": limit or len(fold.train)})
+            return replace(made, tuned={**made.tuned, "beta": part.beta, "gamma": part.gamma, "texts": limit})
 
         grid.score("peers", lora, seed, task, fold, adapted)
         grid.score("peers", rerank, seed, task, fold, reranked)
@@ -325,7 +325,7 @@ def main(words: Sequence[str] | None = None) -> None:
     elif given.part == "both":
         run_both(grid, given.splits or [f"system:{s}" for s in HELD_OUT], seeds, config)
     elif given.part == "lm":
-        run_lm(grid, seeds, limit=2000)
+        run_lm(grid, seeds, limit=1000)
     elif given.part == "languages":
         run_languages(grid, given.splits or LANGUAGES, seeds)
     else:
