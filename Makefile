@@ -18,8 +18,8 @@ help:  ## this list
 $(STAMP): $(ROOT)/pyproject.toml $(ROOT)/constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "hedgerow: needs Python 3.11 or newer, $(PYTHON) is %d.%d; try PYTHON=python3.11 make …" % sys.version_info[:2])'
 	@test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV)
-	@echo "installing hedgerow[build,dev] into $(VENV) (1.8 GB, a minute or two; only when pyproject.toml or constraints.txt changed)"
-	@cd $(ROOT) && $(BIN)/python -m pip install -q --disable-pip-version-check -e ".[build,dev]" -c constraints.txt
+	@echo "installing hedgerow with all that its tests need into $(VENV) (2.7 GB, two minutes; only when pyproject.toml or constraints.txt changed)"
+	@cd $(ROOT) && $(BIN)/python -m pip install -q --disable-pip-version-check -e ".[build,llama,eval,records,bounds,dev]" -c constraints.txt
 	@touch $@
 
 install: $(STAMP)  ## make .venv and install everything into it
