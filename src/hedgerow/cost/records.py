@@ -8,6 +8,9 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from hedgerow.cost.geometry import Geometry
+from hedgerow.cost.rates import Rates
+from hedgerow.cost.weights import Weights
 from hedgerow.schema import Record
 
 
@@ -22,6 +25,17 @@ class Device(Record):
     features: tuple[str, ...] = ()  # CPU features that change a kernel's choice: avx2, avx512f, avx512_bf16, …
     system: str = ""
     fingerprint: str  # 12 hex digits of the digest of the fields above, without the name
+    rates: tuple[Rates, ...] = ()  # what `weigh --probe` measured or `--import` read; rows of costs leave it out
+
+
+class Memory(Record):
+    """Bytes of one loaded model by what they are for; None: that source does not say."""
+
+    weights: int | None = None
+    kv: int | None = None  # the cache of keys and values
+    compute: int | None = None  # buffers of activations and logits: reserved, not always touched
+    other: int | None = None
+    total: int | None = None
 
 
 class Cost(Record):
@@ -55,8 +69,15 @@ class Cost(Record):
     noisy: bool = False  # p95/p50 > 1.5, or the machine was loaded
     load: float | None = None  # 1-minute load average when it started
     when: str = ""
-    source: Literal["measured", "assumed"] = "measured"
-    note: str = ""  # an assumed row: from which device, by which factor, on whose word; a load row: what it is made of
+    source: Literal["measured", "assumed", "predicted"] = "measured"
+    note: str = ""  # where an assumed row comes from, how a predicted one was found; a load row: what it is made of
+    low_ms: float | None = None  # a predicted row: the p50 less and plus its error band
+    high_ms: float | None = None
+    options: dict[str, str | int | float | bool] = {}  # what else decides the time: cache_k, cache_v, context, ubatch
+    memory: dict[str, Memory] = {}  # 'formula', 'printed' by the engine, 'resident' in a fresh process
+    file_sha256: str = ""  # of the weights, where they are one file
+    geometry: Geometry | None = None  # of a decoder, with ``weights``: what its prediction needs
+    weights: Weights | None = None
 
 
 def scaled(cost: Cost, device: Device, factor: float, note: str) -> Cost:
@@ -64,18 +85,27 @@ def scaled(cost: Cost, device: Device, factor: float, note: str) -> Cost:
     measured = {key: getattr(cost, key) for key in ("p50_ms", "p95_ms", "mean_ms", "min_ms")}
     times = {key: value * factor for key, value in measured.items() if value is not None}
     update: dict[str, Any] = {**times, "device": device, "source": "assumed", "note": note, "energy_j": None}
+    update |= {"low_ms": None, "high_ms": None}
     return cost.model_copy(update=update)
 
 
+_TRUST = {"assumed": 0, "predicted": 1, "measured": 2}
+
+
 def latest(costs: Iterable[Cost]) -> list[Cost]:
-    """The newest row of each (Pack, form, device, runtime, threads, phase, size, batch); measured beats assumed."""
+    """The newest row of each (Pack, form, device, runtime, threads, phase, size, batch, options).
+
+    A measured row beats a predicted one, and that one an assumed one.
+    """
     best: dict[tuple[Any, ...], Cost] = {}
     for cost in costs:
         runtime = tuple(sorted(cost.runtime.items()))
         size = tuple(sorted(cost.size.items()))
-        key = (cost.pack, cost.variant, cost.device.fingerprint, runtime, cost.threads, cost.phase, size, cost.batch)
+        options = tuple(sorted(cost.options.items()))
+        where = (cost.device.fingerprint, runtime, cost.threads)
+        key = (cost.pack, cost.variant, *where, cost.phase, size, cost.batch, options)
         old = best.get(key)
-        if old is None or (cost.source, cost.when) >= (old.source, old.when):  # 'measured' > 'assumed'
+        if old is None or (_TRUST[cost.source], cost.when) >= (_TRUST[old.source], old.when):
             best[key] = cost
     return list(best.values())
 

@@ -45,3 +45,13 @@ def test_latency_is_linear_between_the_measured_batches_and_beyond_the_last() ->
     assert latency_at(rows[:1], 3) == pytest.approx(30.0)  # one row: in proportion, never less than itself
     assert latency_at(rows[1:2], 1) == pytest.approx(18.0)
     assert latency_at([], 1) is None
+
+
+def test_a_measured_row_beats_a_predicted_one_and_that_an_assumed_one() -> None:
+    rows = [
+        cost(source=source, when=when) for source, when in (("assumed", "3"), ("predicted", "2"), ("measured", "1"))
+    ]
+    assert [r.source for r in latest(rows)] == ["measured"]
+    assert [r.source for r in latest(rows[:2])] == ["predicted"]
+    apart = [cost(options={"cache_k": "f16"}), cost(options={"cache_k": "q8_0"})]
+    assert len(latest(apart)) == 2
