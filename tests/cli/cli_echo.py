@@ -28,7 +28,9 @@ class Engine:
         time.sleep(options["sleep"] * len(inputs))
         if "boom" in inputs:
             raise HedgerowError("the text is boom")
-        return [{"id": "", "code": t.split()[0].upper(), "p": 1 / len(t.split()), "words": t.split()} for t in inputs]
+        why = {"why": "because " * options["why"]} if options["why"] else {}
+        words = [t.split() for t in inputs]
+        return [{"id": "", "code": w[0].upper(), "p": 1 / len(w), "words": w, **why} for w in words]
 
     def phases(self, inputs: Sequence[Any], size: Size) -> list[Phase]:
         return []
@@ -46,7 +48,8 @@ class Echo:
         "required": ["id", "code", "p", "words"],
         "properties": {"id": {"type": "string"}, "code": {"type": "string"}, "p": {"type": "number"}},
     }
-    options = {"top": 1, "sleep": 0.0, "name": ""}
+    options = {"top": 1, "sleep": 0.0, "name": "", "why": 0}
+    explains: dict[str, Any] = {}
     needs = ("text",)
     columns = ("code", "p", "words")
     metrics = ("accuracy",)

@@ -6,7 +6,9 @@ import csv
 import io
 import json
 from pathlib import Path
+from typing import Any
 
+import cli_echo
 import jsonschema
 import pytest
 from cli_said import Run
@@ -92,6 +94,30 @@ def test_a_table_on_stdout_and_as_json_lines(run: Run, pack: Path, tmp_path: Pat
     run("use", pack, "--in", "in.csv", "--out", "out.jsonl")
     written = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text("utf-8").splitlines()]
     assert written == said.lines
+
+
+def test_what_explains_an_answer_is_left_out_of_a_table_unless_asked_for(
+    run: Run, pack: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+    predict = cli_echo.Engine.predict
+
+    def noted(self: Any, inputs: Any, options: Any) -> Any:
+        if inputs:
+            asked.append(options["why"])
+        return predict(self, inputs, options)
+
+    monkeypatch.setattr(cli_echo.Echo, "explains", {"why": 3})
+    monkeypatch.setattr(cli_echo.Engine, "predict", noted)
+    (tmp_path / "in.csv").write_text("text\nrice\n")
+    table = ("use", pack, "--in", "in.csv")
+    assert "leaves out what --set why=3 adds" in run(*table, "--out", "out.csv").err
+    assert "leaves out" not in run(*table, "--set", "why=2").err
+    assert "leaves out" not in run(*table, "--json").err
+    assert "leaves out" not in run(*table, "--out", "out.jsonl").err
+    run("use", pack, "rice")
+    run("use", pack, "rice", "--json", "--set", "why=1")
+    assert asked == [0, 2, 3, 3, 3, 1]
 
 
 def test_json_lines_in_with_different_keys(run: Run, pack: Path, tmp_path: Path) -> None:

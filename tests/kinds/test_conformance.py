@@ -134,6 +134,7 @@ def test_declares_all_that_a_kind_must(name: str) -> None:
     assert len(set(which.columns)) == len(which.columns) and not set(which.columns) & {*which.needs, "line", "error"}
     jsonschema.Draft202012Validator.check_schema(which.schema)
     json.dumps(which.options)
+    assert which.explains.keys() <= which.options.keys()
 
 
 def test_unit_makes_inputs_of_each_size(name: str, plain: packs.Pack) -> None:
@@ -150,7 +151,7 @@ def test_unit_makes_inputs_of_each_size(name: str, plain: packs.Pack) -> None:
 # --- asked ------------------------------------------------------------------------------------------------------------
 def test_predicts_what_its_schema_says(name: str, plain: packs.Pack) -> None:
     model = hr.open(plain.path)
-    answers = model.predict(samples(model, 5))
+    answers = [*model.predict(samples(model, 4)), *model.predict(samples(model, 1), **model.kind.explains)]
     assert len(answers) == 5
     validator = jsonschema.Draft202012Validator(model.kind.schema)
     for answer in answers:

@@ -43,12 +43,12 @@ def test_a_new_text_gets_its_code_and_the_others_keep_theirs(pack: Any, tmp_path
     assert (grown.info.name, grown.info.parents[-1].name) == ("grown", pack.info.name)
     after = hr.open(grown)
     for row in NEW:
-        answer = after.predict([row["text"].lower()])[0]
+        answer = after.predict([row["text"].lower()], nearest=1)[0]
         assert (answer["code"], answer["p"], answer["decision"]) == (row["code"], 1.0, "class")
         assert answer["nearest"][0]["text"] == row["text"]
         assert answer["nearest"][0]["similarity"] == pytest.approx(1, abs=1e-3)
-        assert before.predict([row["text"]])[0]["nearest"][0]["text"] != row["text"]
-    old, new = before.predict([CALM], nearest=0)[0], after.predict([CALM], nearest=0)[0]
+        assert before.predict([row["text"]], nearest=1)[0]["nearest"][0]["text"] != row["text"]
+    old, new = before.predict([CALM])[0], after.predict([CALM])[0]
     assert codes_of(old)[0] == codes_of(new)[0]
     if "trunk" not in pack.info.name and pack.info.trunk is None:
         assert old == new  # nothing that is trained was touched
@@ -72,7 +72,7 @@ def test_lineage_licence_and_digest(pack: Any, tmp_path: Path) -> None:
 def test_a_new_code_for_a_known_text_replaces_the_old_one(pack: Any, tmp_path: Path) -> None:
     changed = [{"text": "Growing of rice in paddies.", "code": "0111"}]
     grown = hr.open(add_examples(pack, changed, tmp_path / "grown"))
-    answer = grown.predict(["growing of rice in paddies"])[0]
+    answer = grown.predict(["growing of rice in paddies"], nearest=1)[0]
     assert (answer["code"], answer["nearest"][0]["code"]) == ("0111", "0111")
     assert len(grown.engine.parts.examples) == 24
     later = [{"text": "same", "code": "0111"}, {"text": "SAME.", "code": "0112"}]

@@ -34,6 +34,7 @@ def test_words_and_characters(benchmark: Any, tmp_path: Path) -> None:
     assert set(found["results"]) == {
         "probabilities",
         "answers",
+        "use --in, file to file",
         "answers with nearest",
         "answers with nearest, bare without",
     }

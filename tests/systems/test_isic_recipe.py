@@ -65,7 +65,7 @@ def test_a_pack_answers_what_the_recipe_scored(
     assert line["metrics"]["accuracy"]["n"] == len(texts) - 1
     assert pack.info.task is not None
     assert line["task"]["digest"] == pack.info.task.digest
-    answer = hr.open(pack).predict([texts[-1]])[0]
+    answer = hr.open(pack).predict([texts[-1]], nearest=3)[0]
     assert {"id", "text", "decision", "code", "title", "p", "candidates", "nearest"} <= set(answer)
     assert len(answer["nearest"]) > 0
 
@@ -165,7 +165,7 @@ def test_a_coded_example_is_added_without_training(tmp_path: Path, data_cache: P
     more.write_text("text,code\nquantum widget polishing,3290\n", encoding="utf-8")
     config = toy(examples=str(more))
     grown = recipe.extend(pack, config, tmp_path / "grown", a_run(tmp_path, {"more": 1}))
-    answer = hr.open(grown).predict(["Quantum widget polishing"])[0]
+    answer = hr.open(grown).predict(["Quantum widget polishing"], nearest=1)[0]
     assert answer["code"] == "3290"
     assert answer["nearest"][0]["text"] == "quantum widget polishing"
     assert any(p.digest == pack.digest for p in grown.info.parents)

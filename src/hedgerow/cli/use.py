@@ -31,7 +31,11 @@ def use(
     schema: Annotated[bool, typer.Option("--schema", help="Print the JSON Schema of one line of --json.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Ask a Pack. With --in, one row comes out for each row in; bad rows are kept and marked (exit code 3)."""
+    """Ask a Pack. With --in, one row comes out for each row in; bad rows are kept and marked (exit code 3).
+
+    A table holds what is decided; what explains a single answer and takes time (nearest examples) is left out of it
+    unless --set asks for it. --json always holds it.
+    """
     from hedgerow import kinds
 
     ways = [bool(inputs), source is not None, schema]
@@ -65,7 +69,7 @@ def _ask(model: Model, inputs: list[str], options: dict[str, Any], as_json: bool
     column = model.kind.needs[0]
     rows = (Answered(number, {column: text}) for number, text in enumerate(inputs, start=1))
     tally = Tally()
-    for done in answer_all(model, rows, Path(), options):
+    for done in answer_all(model, rows, Path(), {**model.kind.explains, **options}):
         tally.add(done)
         if done.answer is None and len(inputs) == 1:
             raise HedgerowError(done.error)
@@ -83,10 +87,14 @@ def _batch(model: Model, source: Path, out: Path | None, options: dict[str, Any]
 
     if out is not None and out.exists() and source.exists() and out.samefile(source):
         raise HedgerowError(f"--out {out} is the input file; give the output another name")
+    as_lines = as_json if out is None else out.suffix in (".jsonl", ".ndjson")
+    left_out = {key: value for key, value in model.kind.explains.items() if not as_lines and key not in options}
+    if as_lines:
+        options = {**model.kind.explains, **options}
     tally = Tally()
     with open_rows(source, model.kind.needs) as table_in, output(out, stdout) as stream:
         sink: Sink
-        if as_json if out is None else out.suffix in (".jsonl", ".ndjson"):
+        if as_lines:
             sink = JsonSink(stream)
         else:
             sink = CsvSink(stream, model, table_in.columns)
@@ -97,6 +105,8 @@ def _batch(model: Model, source: Path, out: Path | None, options: dict[str, Any]
                 tally.add(done)
                 sink.write(done)
                 tick()
+    if left_out:
+        say(f"for speed a table leaves out what {' '.join(f'--set {k}={v}' for k, v in left_out.items())} adds")
     if out is not None:
         say(f"{out}: {tally.rows - tally.marked} of {tally.rows} rows answered")
         if as_json:

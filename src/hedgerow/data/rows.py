@@ -235,9 +235,9 @@ def _salvage(line: str, names: Sequence[str], delimiter: str) -> dict[str, str]:
 def _row(line: int, cells: Sequence[str], names: Sequence[str]) -> Row:
     if not cells:
         return Row(line, dict.fromkeys(names, ""), _BLANK)
-    values = dict.fromkeys(names, "") | dict(zip(names, cells))
-    error = None
+    values, error = dict(zip(names, cells)), None
     if len(cells) != len(names):
+        values = dict.fromkeys(names, "") | values
         hint = "; quote a cell that holds the separator" if len(cells) > len(names) else ""
         error = f"the row has {len(cells)} cells, the header {len(names)}{hint}"
     return _marked(Row(line, values, error))

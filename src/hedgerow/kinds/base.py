@@ -73,6 +73,9 @@ class Kind(Protocol):
     unit: Unit
     schema: dict[str, Any]  # JSON Schema of one line of `use --json`
     options: dict[str, Any]  # options of predict with their defaults, e.g. {'top': 5}
+    explains: dict[
+        str, Any
+    ]  # those that `use` sets besides where whole answers are read: they cost more than they weigh
     needs: tuple[str, ...]  # columns that an input row must have, e.g. ('text',)
     columns: tuple[str, ...]  # answer columns of `use --in file.csv`
     metrics: tuple[str, ...]  # names of its headline scores, the first is the default

@@ -64,6 +64,7 @@ class DecoderKind:
         "required": ["prompt", "text", "prompt_tokens", "new_tokens", "stop"],
     }
     options: dict[str, Any] = {"new": 32, "temperature": 0.0, "seed": 0}
+    explains: dict[str, Any] = {}
     needs = ("prompt",)
     columns = ("text", "prompt_tokens", "new_tokens", "stop")
     metrics = ("accuracy",)

@@ -179,6 +179,7 @@ class EncoderKind:
         "required": ["text", "tokens", "vector"],
     }
     options: dict[str, Any] = {"batch_tokens": BATCH_TOKENS}
+    explains: dict[str, Any] = {}
     needs = ("text",)
     columns = ("tokens", "vector")
     metrics = ("nearest_accuracy",)

@@ -128,6 +128,7 @@ class ImageClassifierKind:
         "required": ["class", "p", "candidates"],
     }
     options: dict[str, Any] = {"top": 5}
+    explains: dict[str, Any] = {}
     needs = ("image",)
     columns = ("class", "p", "candidates")
     metrics = ("accuracy",)

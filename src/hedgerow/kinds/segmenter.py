@@ -154,6 +154,7 @@ class SegmenterKind:
         "required": ["height", "width", "classes", "mask"],
     }
     options: dict[str, Any] = {}
+    explains: dict[str, Any] = {}
     needs = ("image",)
     columns = ("main", "share", "height", "width", "mask")
     metrics = ("dice",)

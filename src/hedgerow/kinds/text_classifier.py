@@ -102,6 +102,7 @@ class TextClassifierKind:
     )
     schema = SCHEMA
     options: dict[str, Any] = Options().model_dump()
+    explains: dict[str, Any] = {"nearest": 3}  # without a trunk the search takes longer than the classification
     needs = ("text",)
     columns = (
         "decision",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -14,7 +14,7 @@ from hedgerow.errors import HedgerowError
 from hedgerow.kinds.base import Flops, Phase, Size
 from hedgerow.kinds.hierarchy import Node
 from hedgerow.kinds.text_codes import Translation, restrict
-from hedgerow.kinds.text_features import Rows, chunks, normalise
+from hedgerow.kinds.text_features import chunks, normalise
 from hedgerow.kinds.text_members import Batch, TfidfLinear, softmax
 from hedgerow.kinds.text_sample import sample_text
 from hedgerow.kinds.text_search import Postings, Vectors
@@ -44,7 +44,7 @@ class Options(Record):
     """Options of ``predict``."""
 
     top: int = Field(default=5, ge=1, le=1000)  # candidates
-    nearest: int = Field(default=3, ge=0, le=1000)  # coded examples; 0 = none are looked for
+    nearest: int = Field(default=0, ge=0, le=1000)  # coded examples; 0 = none are looked for (`use` asks for 3)
     precision: float = Field(default=0.9, gt=0, le=1)  # wanted of a decision; picks a calibrated threshold
     threshold: float | None = Field(default=None, ge=0, le=1)  # smallest probability of a decision, in place of it
     codes: bool = True  # whether a row's national code is used
@@ -69,15 +69,19 @@ class TextClassifier:
     def __init__(self, parts: Parts, trunk: Trunk | None, runtime: dict[str, str], where: str) -> None:
         self.parts, self.runtime, self._trunk, self._where = parts, runtime, trunk, where
         self._tfidf = next((m.tfidf for m in parts.members if isinstance(m, TfidfLinear)), None)
-        self._search: Vectors | Postings | None = parts.store
-        if parts.store is None and parts.examples and self._tfidf is not None:
-            texts = [normalise(x.text, parts.preprocess.unicode) for x in parts.examples]
-            self._search = Postings(self._tfidf, texts)
         self._temperature = np.float32(parts.model.calibration.temperature)
         held = [a for m in parts.members for a in m.arrays.values()]
-        if self._search is not None:
-            held.extend(self._search.arrays.values())
+        if parts.store is not None:
+            held.extend(parts.store.arrays.values())
         self.weights_bytes = sum(a.nbytes for a in held) + (trunk.weights_bytes if trunk else 0)
+
+    @cached_property
+    def _search(self) -> Vectors | Postings | None:
+        """What the nearest examples are looked up in; an index of their words is made when it is first asked."""
+        if self.parts.store is not None or not self.parts.examples or self._tfidf is None:
+            return self.parts.store
+        unicode = self.parts.preprocess.unicode
+        return Postings(self._tfidf, [normalise(x.text, unicode) for x in self.parts.examples])
 
     # --- probabilities -----------------------------------------------------------------------------------------------
     def probabilities(self, texts: Sequence[str]) -> np.ndarray:
@@ -267,16 +271,10 @@ class TextClassifier:
         return [Phase("run", float(len(inputs)), partial(self.predict, list(inputs), Options().model_dump()))]
 
     def flops(self, phase: str, size: Size, batch: int) -> Flops | None:
-        """By formula: the members at the mean number of features of sample texts, the search, and the trunk."""
+        """By formula: the members at the mean number of features of sample texts, and the trunk; what `run` does."""
         nnz = self._features(size["words"])
         count = sum(m.flops(nnz) for m in self.parts.members) + 2.0 * len(self.parts.tree)
         cover = "members by closed formula"
-        if isinstance(self._search, Vectors):
-            count += 2.0 * self._search.vectors.size
-            cover += ", search of examples"
-        elif self._search is not None:
-            count += self._search.flops(self._sample_rows(size["words"])) / _SAMPLES
-            cover += ", search of examples (at most)"
         count *= batch
         if self._trunk is not None:
             trunk = self._trunk_flops(size["words"], batch)
@@ -297,11 +295,7 @@ class TextClassifier:
         """Mean number of TF-IDF features of sample texts of that many words, 0 without such a member."""
         if self._tfidf is None:
             return 0.0
-        return len(self._sample_rows(words).values) / _SAMPLES
-
-    def _sample_rows(self, words: int) -> Rows:
-        assert self._tfidf is not None
-        return self._tfidf.rows([sample_text(words, seed) for seed in range(_SAMPLES)])
+        return len(self._tfidf.rows([sample_text(words, seed) for seed in range(_SAMPLES)]).values) / _SAMPLES
 
 
 def temper(p: np.ndarray, temperature: float | np.float32) -> np.ndarray:

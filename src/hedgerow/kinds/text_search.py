@@ -124,10 +124,6 @@ class Postings:
             ids[part], cosines[part] = self._search(rows.part(part), k)
         return ids, cosines
 
-    def flops(self, rows: Rows) -> float:
-        """Operations where every list of every query is added: two an entry, and the search for the largest."""
-        return float(2 * self._frequency[rows.indices].sum() + len(rows) * self.size)
-
     def _search(self, rows: Rows, k: int) -> tuple[np.ndarray, np.ndarray]:
         of = np.repeat(np.arange(len(rows)), np.diff(rows.indptr))
         columns = rows.indices
