@@ -78,7 +78,12 @@ def test_an_outcome_beside_other_policies(run: Run, rivals: tuple[Path, Path]) -
     command = ("place", *rivals, "--fleet", "fleet.toml", "--requests", "10", "--simulate", "3", "--without", "box")
     said = run(*command)
     assert said.code == 0 and "local-only" in said.out and "random" in said.out
-    outcome = run(*command, "--json").json["outcome"]
+    whole = run(*command, "--json").json
+    outcome = whole["outcome"]
+    besides = set(outcome["assumptions"]) - set(whole["assumptions"])
+    assert besides and "phone: speed = this × 4 slower (assumed: slower)" in outcome["assumptions"]
+    for line in outcome["assumptions"]:  # the tables say each once, JSON says all of them in both places
+        assert said.out.count(line) == 1, line
     assert outcome["seeds"] == [0, 3] and any("without box" in row["label"] for row in outcome["rows"])
 
 

@@ -57,6 +57,6 @@ def place(
             outcome = placing.simulate(what, devices, seeds=simulate, quiet=as_json, **asked).to_json()
             said["outcome"] = outcome
             if not as_json:
-                draw(*outcome_tables(outcome))
+                draw(*outcome_tables(outcome, plan=said))
         if as_json:
             emit(said, out)

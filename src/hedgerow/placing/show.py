@@ -143,9 +143,11 @@ def _expected(plan: Mapping[str, Any]) -> RenderableType:
 
 
 def assumption_lines(lines: Sequence[str]) -> list[RenderableType]:
-    """Everything that nobody measured."""
+    """Everything that nobody measured; nothing where all was."""
     from rich.text import Text
 
+    if not lines:
+        return []
     return [Text(""), Text("Assumed, not measured:", style="yellow"), *(Text(f"  {line}") for line in lines)]
 
 
@@ -183,8 +185,11 @@ _HEADS = {
 }  # fmt: skip
 
 
-def outcome_tables(outcome: Mapping[str, Any]) -> list[RenderableType]:
-    """Scenarios with intervals, differences to the first, and who was busy."""
+def outcome_tables(outcome: Mapping[str, Any], plan: Mapping[str, Any] | None = None) -> list[RenderableType]:
+    """Scenarios with intervals, differences to the first, and who was busy; assumptions.
+
+    ``plan``: the one that stands above it, whose assumptions are not said again.
+    """
     first, count = outcome["seeds"]
     shown = [m for m in _SHOWN if any(r["metrics"][m] for r in outcome["rows"])]
     heads = {m: outcome["metric"] if m == "value" and outcome["metric"] else _HEADS[m] for m in shown}
@@ -195,7 +200,8 @@ def outcome_tables(outcome: Mapping[str, Any]) -> list[RenderableType]:
         title = f"Difference to {against}, seed by seed"
         parts.append(_measures_table(title, outcome["differences"], heads, signed=True))
     parts.append(_busy_table(outcome["rows"]))
-    return [*parts, *assumption_lines(outcome["assumptions"])]
+    said = plan["assumptions"] if plan is not None else ()
+    return [*parts, *assumption_lines([line for line in outcome["assumptions"] if line not in said])]
 
 
 def _measures_table(

@@ -137,9 +137,7 @@ def tour(
     outcome = simulate(opened, devices, without=[UNPLUGGED], **more)
     at = round(plan.to_json()["expected"]["makespan_s"] / 3, 1)  # in the middle of its work
     pulled = simulate(opened, devices, against=(), without={UNPLUGGED: at}, **more)
-    said = set(plan.to_json()["assumptions"])
-    new = [line for line in outcome.to_json()["assumptions"] if line not in said]
-    tell.draw(*placed.outcome_tables({**outcome.to_json(), "assumptions": new}))
+    tell.draw(*placed.outcome_tables(outcome.to_json(), plan=plan.to_json()))
     tell.draw(*placed.outcome_tables(pulled.to_json())[:1])
 
     tell.title(6, "one page")
