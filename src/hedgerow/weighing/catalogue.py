@@ -1,0 +1,267 @@
+"""The catalogue: the survey's models as data, your own files beside them, and what any of them costs by formula.
+
+``catalogue.toml`` holds what is published, ``published.json`` the costs that the authors measured. Nothing is measured
+here: parameters, weights, cache, buffers and operations follow from the sizes (:mod:`hedgerow.cost.formulas`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field
+
+from hedgerow import files
+from hedgerow.cost import Geometry, Memory, Weights, formats, formulas
+from hedgerow.errors import HedgerowError, did_you_mean
+from hedgerow.schema import Record, check
+
+GROUPS = ("commonsense", "problem_solving", "mathematics")
+COUNTS = (
+    "Counts of the survey: 59 models in version 1 (which ones is not known), 70 in versions 2 and 3, 68 rows in the "
+    "authors' table. Shown here: {shown} of the table's 68{mine}. No coding score was ever published."
+)
+
+
+class Scores(Record):
+    """Published scores of one model in per cent; None: not published."""
+
+    commonsense: float | None = None
+    problem_solving: float | None = None
+    mathematics: float | None = None
+
+
+class Difference(Record):
+    """A field on which the authors' table and another source do not agree: both values stand."""
+
+    field: str
+    table: str
+    other: str
+    source: str
+
+
+class Model(Record):
+    """One model of the survey."""
+
+    owner: str
+    released: str  # year-month
+    geometry: Geometry
+    pure: bool = True  # False: no pure transformer, so the formulas do not apply
+    note: str = ""
+    tokens_e9: float | None = None  # training tokens in 10^9
+    data: tuple[str, ...] = ()  # keys of ``data_sets``
+    open_data: bool
+    algorithm: tuple[Literal["mup", "distilled", "two-stage", "instruct"], ...] = ()
+    scores: Scores = Scores()
+    source: dict[str, str] = {}  # where a field has another source than the file's own list says
+    differs: tuple[Difference, ...] = ()
+
+
+class Baseline(Record):
+    """A larger model that the authors' table holds for comparison."""
+
+    released: str
+    scores: Scores
+
+
+class Later(Record):
+    """A model that only version 3 of the paper names, as far as its sizes are known."""
+
+    layers: int | None = None
+    width: int | None = None
+    heads: int | None = None
+    vocabulary: int | None = None
+    note: str = ""
+
+
+class Catalogue(Record):
+    """``catalogue.toml``."""
+
+    source: dict[str, str]
+    data_sets: dict[str, str]
+    model: dict[str, Model]
+    baseline: dict[str, Baseline]
+    later: dict[str, Later]
+
+
+class Entry(Record):
+    """One row: what is known of a model, and what follows for one weight format, context and cache."""
+
+    name: str
+    where: str  # 'survey', or the path of a file or folder
+    layout: str = ""  # of a file: gguf, hf-folder, pack
+    owner: str = ""
+    released: str = ""
+    geometry: Geometry
+    attention: str
+    tokens_e9: float | None = None
+    data: tuple[str, ...] = ()
+    open_data: bool | None = None
+    algorithm: tuple[str, ...] = ()
+    scores: Scores = Scores()
+    scores_source: str = ""
+    differs: tuple[Difference, ...] = ()
+    note: str = ""
+    format: str  # asked for, or 'as stored'
+    context: int
+    parameters: int | None = None  # None: the formulas do not apply
+    body: int | None = None
+    bits_per_weight: float | None = None
+    mix: dict[str, int] = {}  # elements by format
+    memory: Memory | None = None  # by formula
+    flops_per_token: float | None = None  # one decode step at half the context
+    fits: bool | None = None  # None: no budget was stated
+
+
+@cache
+def load() -> Catalogue:
+    """The catalogue that is shipped."""
+    path = Path(__file__).parent / "catalogue.toml"
+    return check(Catalogue, files.read_toml(path), str(path))
+
+
+@cache
+def published() -> dict[str, Any]:
+    """The costs that the survey's authors measured (``published.json``); not to be changed."""
+    data: dict[str, Any] = files.read_json(Path(__file__).parent / "published.json")
+    return data
+
+
+def model(name: str) -> Model:
+    """A model of the survey by its name, whatever the case."""
+    known = load().model
+    found = next((n for n in known if n.lower() == name.lower()), None)
+    if found is None:
+        raise HedgerowError(f"the catalogue has no model '{name}'{did_you_mean(name, known)}")
+    return known[found]
+
+
+class Query(Record):
+    """Which rows, and for which format, context and cache the numbers are."""
+
+    names: tuple[str, ...] = ()
+    max_params: int | None = None
+    min_params: int | None = None
+    attention: Literal["mha", "gqa", "mqa", "mla"] | None = None
+    owner: str | None = None
+    data: str | None = None
+    open_data: bool | None = None
+    algorithm: Literal["mup", "distilled", "two-stage", "instruct"] | None = None
+    norm: str | None = None
+    activation: str | None = None
+    since: str | None = None  # year or year-month
+    budget: int | None = None  # bytes; rows that need more are left out
+    context: int = Field(default=2048, ge=1, le=10_000_000)
+    format: str = "q4_k_m"
+    cache_k: str = "f16"
+    cache_v: str = "f16"
+    ubatch: int = Field(default=formulas.UBATCH, ge=1, le=65536)
+
+
+def entries(query: Query, paths: Sequence[str | Path] = ()) -> list[Entry]:
+    """Rows that the query lets through: the user's files first (as they are stored), then the survey's by size.
+
+    Raises HedgerowError for an unknown format, name or value of a filter, or a file that is no model.
+    """
+    known = load()
+    formats.known(query.format)
+    _check_words(query, known)
+    mine = [of_file(path, query) for path in paths]
+    chosen = [n for n in known.model if not query.names or n.lower() in {q.lower() for q in query.names}]
+    survey = [of_survey(name, query) for name in chosen]
+    survey.sort(key=lambda e: (e.parameters is None, e.parameters or 0, e.name))
+    return [e for e in [*mine, *survey] if _passes(e, query)]
+
+
+def of_survey(name: str, query: Query) -> Entry:
+    """The row of one model of the survey."""
+    m = model(name)
+    costs = _costs(m.geometry, formulas.weights(m.geometry, query.format), query) if m.pure else {}
+    return Entry(
+        name=name,
+        where="survey",
+        owner=m.owner,
+        released=m.released,
+        geometry=m.geometry,
+        attention=m.geometry.attention,
+        tokens_e9=m.tokens_e9,
+        data=m.data,
+        open_data=m.open_data,
+        algorithm=m.algorithm,
+        scores=m.scores,
+        scores_source=load().source["scores"],
+        differs=m.differs,
+        note=m.note,
+        format=query.format,
+        context=query.context,
+        **costs,
+    )
+
+
+def of_file(path: str | Path, query: Query) -> Entry:
+    """The row of a user's file or folder, from its header; its weights are in the formats that it stores."""
+    from hedgerow.weighing import headers
+
+    header = headers.read(path)
+    costs = _costs(header.geometry, header.weights, query)
+    costs["parameters"] = header.weights.elements
+    return Entry(
+        name=header.name,
+        where=str(path),
+        layout=header.layout,
+        geometry=header.geometry,
+        attention=header.geometry.attention,
+        note="" if header.complete else "no weights here: numbers follow from its configuration",
+        format="as stored",
+        context=query.context,
+        **costs,
+    )
+
+
+def _costs(sizes: Geometry, held: Weights, query: Query) -> dict[str, Any]:
+    options = {"cache_k": query.cache_k, "cache_v": query.cache_v, "ubatch": query.ubatch}
+    memory = formulas.memory(sizes, held, query.context, **options)  # type: ignore[arg-type]
+    return {
+        "parameters": formulas.parameters(sizes),
+        "body": sizes.body,
+        "bits_per_weight": round(formats.bits_per_weight(held), 3),
+        "mix": held.mix,
+        "memory": memory,
+        "flops_per_token": formulas.flops(sizes, 1, query.context // 2),
+        "fits": None if query.budget is None else (memory.total or 0) <= query.budget,
+    }
+
+
+def _passes(e: Entry, q: Query) -> bool:
+    """Whether a row meets every filter; what is not known of a row meets none that asks for it."""
+    wanted = (
+        q.max_params is None or (e.parameters is not None and e.parameters <= q.max_params),
+        q.min_params is None or (e.parameters is not None and e.parameters >= q.min_params),
+        q.attention in (None, e.attention),
+        q.owner is None or e.owner.lower() == q.owner.lower(),
+        q.data is None or q.data in e.data,
+        q.open_data in (None, e.open_data),
+        q.algorithm is None or q.algorithm in e.algorithm,
+        q.norm in (None, e.geometry.norm),
+        q.activation in (None, e.geometry.activation),
+        q.since is None or e.released >= q.since,
+        q.budget is None or bool(e.fits),
+    )
+    return all(wanted)
+
+
+def _check_words(q: Query, known: Catalogue) -> None:
+    """A filter's word that no model of the catalogue has is a slip of the pen, not an empty answer."""
+    models = known.model.values()
+    for what, word, have in (
+        ("model", None, ()),
+        ("owner", q.owner and q.owner.lower(), {m.owner.lower() for m in models}),
+        ("data set", q.data, set(known.data_sets)),
+        ("norm", q.norm, {m.geometry.norm for m in models}),
+        ("activation", q.activation, {m.geometry.activation for m in models}),
+        *(("model", n.lower(), {k.lower() for k in known.model}) for n in q.names),
+    ):
+        if word is not None and word not in have:
+            raise HedgerowError(f"the catalogue knows no {what} '{word}'{did_you_mean(str(word), have)}")
