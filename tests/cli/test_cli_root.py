@@ -14,7 +14,7 @@ from cli_said import Run
 from hedgerow import __version__
 from hedgerow.cli.root import SHELLS
 
-VERBS = ["systems", "build", "use", "show", "weigh", "compare", "place", "data", "export"]
+VERBS = ["systems", "build", "use", "show", "weigh", "compare", "catalogue", "place", "data", "export"]
 HEDGEROW = [sys.executable, "-m", "hedgerow.cli"]
 
 

@@ -127,4 +127,4 @@ def test_an_own_file_is_a_row_like_the_others(tmp_path: Path) -> None:
 )  # fmt: skip
 def test_a_slip_of_the_pen_is_one_line(wrong: dict[str, Any], says: str) -> None:
     with pytest.raises(HedgerowError, match=says):
-        catalogue.entries(Query(**wrong))
+        catalogue.query(**wrong)

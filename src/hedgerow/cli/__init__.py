@@ -26,7 +26,7 @@ class _Terminated(BaseException):
 
 def _application() -> typer.Typer:
     """Every verb in the order in which people need them."""
-    from hedgerow.cli import build, data, look, place, root, use, weigh
+    from hedgerow.cli import build, catalogue, data, look, place, root, use, weigh
 
     app = typer.Typer(
         name=PROG,
@@ -43,6 +43,7 @@ def _application() -> typer.Typer:
         look.show,
         weigh.weigh,
         look.compare,
+        catalogue.catalogue,
         place.place,
         data.data,
         build.export,

@@ -160,25 +160,55 @@ class Query(Record):
     ubatch: int = Field(default=formulas.UBATCH, ge=1, le=65536)
 
 
-def entries(query: Query, paths: Sequence[str | Path] = ()) -> list[Entry]:
+def query(**asked: Any) -> Query:
+    """A checked :class:`Query`; HedgerowError for a wrong value or a word that the catalogue does not know."""
+    made = check(Query, asked, "the query")
+    formats.known(made.format)
+    for name in (made.cache_k, made.cache_v):
+        formats.known(name, formats.CACHES)
+    _check_words(made, load())
+    return made
+
+
+def own_entries(asked: Query, paths: Sequence[str | Path]) -> list[Entry]:
+    """Rows of a user's files, in their order, as they are stored; none is left out for being too large."""
+    return [of_file(path, asked) for path in paths]
+
+
+def entries(asked: Query, paths: Sequence[str | Path] = ()) -> list[Entry]:
     """Rows that the query lets through: the user's files first (as they are stored), then the survey's by size.
 
-    Raises HedgerowError for an unknown format, name or value of a filter, or a file that is no model.
+    Raises HedgerowError for a file that is no model.
     """
-    known = load()
-    formats.known(query.format)
-    _check_words(query, known)
-    mine = [of_file(path, query) for path in paths]
-    chosen = [n for n in known.model if not query.names or n.lower() in {q.lower() for q in query.names}]
-    survey = [of_survey(name, query) for name in chosen]
+    mine = [of_file(path, asked) for path in paths]
+    chosen = [n for n in load().model if not asked.names or n.lower() in {q.lower() for q in asked.names}]
+    survey = [of_survey(name, asked) for name in chosen]
     survey.sort(key=lambda e: (e.parameters is None, e.parameters or 0, e.name))
-    return [e for e in [*mine, *survey] if _passes(e, query)]
+    return [e for e in [*mine, *survey] if _passes(e, asked)]
 
 
-def of_survey(name: str, query: Query) -> Entry:
+def counts(shown: int, mine: int = 0) -> str:
+    """Which count is shown, and which others there are."""
+    own = f" and {mine} of yours" if mine else ""
+    return COUNTS.format(shown=shown, mine=own)
+
+
+def as_json(asked: Query, found: Sequence[Entry]) -> dict[str, Any]:
+    """What ``--json`` prints: the query, the rows, which count they are, and where the numbers come from."""
+    mine = sum(e.where != "survey" for e in found)
+    return {
+        "counts": counts(len(found) - mine, mine),
+        "query": asked.model_dump(mode="json"),
+        "sources": load().source,
+        "data_sets": load().data_sets,
+        "entries": [e.model_dump(mode="json") for e in found],
+    }
+
+
+def of_survey(name: str, asked: Query) -> Entry:
     """The row of one model of the survey."""
     m = model(name)
-    costs = _costs(m.geometry, formulas.weights(m.geometry, query.format), query) if m.pure else {}
+    costs = _costs(m.geometry, formulas.weights(m.geometry, asked.format), asked) if m.pure else {}
     return Entry(
         name=name,
         where="survey",
@@ -194,18 +224,18 @@ def of_survey(name: str, query: Query) -> Entry:
         scores_source=load().source["scores"],
         differs=m.differs,
         note=m.note,
-        format=query.format,
-        context=query.context,
+        format=asked.format,
+        context=asked.context,
         **costs,
     )
 
 
-def of_file(path: str | Path, query: Query) -> Entry:
+def of_file(path: str | Path, asked: Query) -> Entry:
     """The row of a user's file or folder, from its header; its weights are in the formats that it stores."""
     from hedgerow.weighing import headers
 
     header = headers.read(path)
-    costs = _costs(header.geometry, header.weights, query)
+    costs = _costs(header.geometry, header.weights, asked)
     costs["parameters"] = header.weights.elements
     return Entry(
         name=header.name,
@@ -215,22 +245,22 @@ def of_file(path: str | Path, query: Query) -> Entry:
         attention=header.geometry.attention,
         note="" if header.complete else "no weights here: numbers follow from its configuration",
         format="as stored",
-        context=query.context,
+        context=asked.context,
         **costs,
     )
 
 
-def _costs(sizes: Geometry, held: Weights, query: Query) -> dict[str, Any]:
-    options = {"cache_k": query.cache_k, "cache_v": query.cache_v, "ubatch": query.ubatch}
-    memory = formulas.memory(sizes, held, query.context, **options)  # type: ignore[arg-type]
+def _costs(sizes: Geometry, held: Weights, asked: Query) -> dict[str, Any]:
+    options = {"cache_k": asked.cache_k, "cache_v": asked.cache_v, "ubatch": asked.ubatch}
+    memory = formulas.memory(sizes, held, asked.context, **options)  # type: ignore[arg-type]
     return {
         "parameters": formulas.parameters(sizes),
         "body": sizes.body,
         "bits_per_weight": round(formats.bits_per_weight(held), 3),
         "mix": held.mix,
         "memory": memory,
-        "flops_per_token": formulas.flops(sizes, 1, query.context // 2),
-        "fits": None if query.budget is None else (memory.total or 0) <= query.budget,
+        "flops_per_token": formulas.flops(sizes, 1, asked.context // 2),
+        "fits": None if asked.budget is None else (memory.total or 0) <= asked.budget,
     }
 
 

@@ -1,0 +1,94 @@
+"""``catalogue``: rows for people and for programs, own files by their header, and what does not fit."""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+
+import pytest
+from cli_said import Run
+
+
+def gguf(path: Path) -> Path:
+    """A small whole model, written by the reference library."""
+    import numpy as np
+    from gguf import GGUFWriter
+
+    writer = GGUFWriter(path, "llama")
+    for add, value in ((writer.add_block_count, 1), (writer.add_embedding_length, 64), (writer.add_head_count, 4),
+                       (writer.add_head_count_kv, 2), (writer.add_feed_forward_length, 96),
+                       (writer.add_context_length, 4096)):  # fmt: skip
+        add(value)
+    writer.add_name("mine")
+    shapes = {"token_embd": (96, 64), "blk.0.attn_q": (64, 64), "blk.0.attn_k": (32, 64), "blk.0.attn_v": (32, 64),
+              "blk.0.attn_output": (64, 64), "blk.0.ffn_gate": (96, 64), "blk.0.ffn_up": (96, 64),
+              "blk.0.ffn_down": (64, 96)}  # fmt: skip
+    for name, shape in shapes.items():
+        writer.add_tensor(f"{name}.weight", np.zeros(shape, np.float16))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path
+
+
+def test_the_question_of_the_survey_in_one_line(run: Run) -> None:
+    asked = ("catalogue", "--max-params", "500M", "--attention", "gqa", "--fits", "4GiB@4096")
+    said = run(*asked)
+    assert said.code == 0 and said.err == ""
+    for words in ("SmolLM-135M", "59 models in version 1", "70 in versions 2 and 3", "7 of the table's 68",
+                  "No coding score", "4,096 tokens of context"):  # fmt: skip
+        assert words in said.out, words
+    assert "Qwen1.5-0.5B" not in said.out
+    what = run(*asked, "--json").json
+    first = what["entries"][0]
+    assert first["name"] == "SmolLM-135M" and first["parameters"] == 134_515_008
+    assert first["memory"]["total"] == sum(first["memory"][k] for k in ("weights", "kv", "compute", "other"))
+    assert first["scores"] == {"commonsense": 43.0, "problem_solving": 40.1, "mathematics": 2.3}
+    assert "5-shot" in first["scores_source"] and what["query"]["context"] == 4096
+
+
+def test_few_rows_are_explained_with_what_sources_do_not_agree_on(run: Run) -> None:
+    out = run("catalogue", "--name", "phi-3-mini-4k-instruct").out
+    assert "authors' table GQA; 32 (MHA) (published config)" in out and "3,300·10⁹ tokens; data: not open" in out
+
+
+def test_an_own_file_that_fits_and_one_that_does_not(run: Run, tmp_path: Path) -> None:
+    file = gguf(tmp_path / "mine.gguf")
+    said = run("catalogue", file, "--fits", "64MiB@1000")
+    assert said.code == 0 and "fits" in said.out and "mine" in said.out and "SmolLM" not in said.out.split("Counts")[0]
+    beside = run("catalogue", file, "--survey", "--max-params", "200M")
+    assert "mine" in beside.out and "SmolLM-135M" in beside.out
+    small = run("catalogue", file, "--fits", "100kB@1000")
+    assert small.code == 1 and "does not fit" in small.out
+    assert "needs" in small.err and "available" in small.err and "not loaded" in small.err
+    assert "tok/s" not in small.out + small.err and "per second" not in small.out + small.err
+    assert run("catalogue", file, "--fits", "100kB@1000", "--json").json["fits"][0]["fits"] is False
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--attention", "mqx"), ("attention",)),
+        (("--format", "q4km"), ("did you mean 'q4_k_m'",)),
+        (("--cache", "q8"), ("no weight format is called 'q8'", "q8_0")),
+        (("--fits", "much"), ("no size of memory",)),
+        (("--max-params", "big"), ("no number of parameters",)),
+        (("--owner", "Gogle"), ("did you mean 'google'",)),
+        (("nowhere.gguf",), ("no file or folder nowhere.gguf",)),
+    ],
+)
+def test_bad_questions_are_one_line(run: Run, arguments: tuple[str, ...], words: tuple[str, ...]) -> None:
+    run("catalogue", *arguments).failed(*words)
+
+
+def test_a_header_that_promises_10_to_the_15_elements_is_one_line(run: Run, tmp_path: Path) -> None:
+    name = struct.pack("<Q", 1) + b"t"
+    tensor = name + struct.pack("<IQQIQ", 2, 10**8, 10**7, 1, 0)
+    (tmp_path / "huge.gguf").write_bytes(b"GGUF" + struct.pack("<IQQ", 3, 1, 0) + tensor)
+    run("catalogue", tmp_path / "huge.gguf").failed("promises 1,000,000,000,000,000 elements", "refused")
+
+
+def test_no_row_is_said_and_no_fault(run: Run) -> None:
+    said = run("catalogue", "--max-params", "1M")
+    assert said.code == 0 and "No model passes this query." in said.out
