@@ -24,7 +24,7 @@ from hedgerow.placing.view import DOWN, NO_WAY_HOME, NO_WAY_IN, NOT_OWN, Believe
 def view_of(believed: Believed, now: float = 0.0, up: Any = None, **arrays: Any) -> View:
     clock = Clock()
     machines = [
-        Machine(d, int(s), 1e9, 0.0, clock, Log(clock, False), lambda a: None, lambda d: None)
+        Machine(d, int(s), 1e9, np.zeros((1, 1)), clock, Log(clock, False), lambda a: None, lambda d: None)
         for d, s in enumerate(believed.slots)
     ]
     ledger = Ledger(believed, machines)

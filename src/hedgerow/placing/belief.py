@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from hedgerow.placing.learning import Learner, Planner
 from hedgerow.placing.network import Floats
 from hedgerow.placing.physics import Attempt, Machine
 from hedgerow.placing.view import NEVER, Believed, Input, View, slot, way
@@ -16,8 +17,11 @@ _SAME = 1e-9
 class Ledger:
     """Believed timetable of every device. A device whose reports differ from it gets a new one at the next view."""
 
-    def __init__(self, known: Believed, machines: Sequence[Machine]) -> None:
+    def __init__(self, known: Believed, machines: Sequence[Machine], planner: Planner | None = None) -> None:
         self.known = known
+        self.learner = Learner(known, planner or Planner())
+        self.paused = np.zeros(len(machines), bool)
+        self.sent_types = np.zeros((len(machines), len(known.app.works)), np.int64)
         self.up = np.ones(len(machines), bool)
         self.sent_to: list[dict[int, Attempt]] = [{} for _ in machines]
         self.changed: set[int] = set()
@@ -33,25 +37,29 @@ class Ledger:
             if self._machines[d].up:  # of a dead device no report comes: the last timetable stands until it is noticed
                 self._renew(d, now)
         self.changed.clear()
-        backlog = queued_bytes * self.known.network.s_per_byte
-        arrays = self.up.copy(), self._free_at.copy(), self._loaded_at.copy(), backlog
-        for array in arrays:
+        network = self.learner.network
+        backlog = queued_bytes * network.s_per_byte
+        arrays = self.up.copy(), self._free_at.copy(), self._loaded_at.copy(), backlog, self.sent_types.copy()
+        paused = self.paused.copy()
+        for array in (*arrays, paused):
             array.flags.writeable = False
-        return View(now, self.known, *arrays)
+        return View(now, self.known, *arrays, paused, network, self.learner.beliefs(now))
 
     def way(self, data: Input, device: int, queued_bytes: Floats) -> tuple[float, int, list[int]] | None:
         """(seconds, holder, links) of the best way of ``data`` to a device over what is believed to be up."""
-        network = self.known.network
+        network = self.learner.network
         return way(network, self.up, queued_bytes * network.s_per_byte, data, device)
 
     def sent(self, a: Attempt) -> None:
         """An attempt is on its way to its device."""
         self.sent_to[a.device][a.id] = a
+        self.sent_types[a.device, a.work] += 1
         self._book(a)
 
     def ended(self, a: Attempt, now: float) -> None:
         """An attempt is over; when it was not believed to end now, its device's timetable is wrong."""
-        self.sent_to[a.device].pop(a.id, None)
+        if self.sent_to[a.device].pop(a.id, None) is not None:
+            self.sent_types[a.device, a.work] -= 1
         if abs(now - a.believed_end) > _SAME:
             self.changed.add(a.device)
 
@@ -59,6 +67,7 @@ class Ledger:
         """The device is known to be dead; returns what had been sent there."""
         lost = list(self.sent_to[device].values())
         self.sent_to[device].clear()
+        self.sent_types[device] = 0
         self.up[device] = False
         return lost
 

@@ -8,8 +8,7 @@ its absence, but do not travel while it lasts.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from time import perf_counter
 
 import numpy as np
@@ -17,70 +16,67 @@ import numpy as np
 from hedgerow.errors import HedgerowError
 from hedgerow.placing.belief import Ledger
 from hedgerow.placing.dag import Demand
+from hedgerow.placing.fate import Fate
+from hedgerow.placing.learning import Planner
 from hedgerow.placing.physics import Attempt, Clock, Done, Key, Log, Machine, Transfer, Wires
+from hedgerow.placing.progress import INPUT, Errand, JobState
+from hedgerow.placing.traces import Trace
 from hedgerow.placing.view import Believed, Event, Input, JobRef, Placement, Policy
 from hedgerow.placing.world import World, draw
 from hedgerow.run import seeds
 
-INPUT = -1  # the "job" that a request's own input counts as
-
-
-@dataclass
-class _Job:
-    status: str = "waiting"  # waiting, ready, placed, done
-    attempts: dict[int, Attempt] = field(default_factory=dict)
-    spent: float = 0.0  # slot seconds of the attempt that made the result
-    delivered: bool = False  # a sink's answer is home
-
-
-@dataclass(frozen=True)
-class _Errand:
-    """Why bytes travel: input ``part`` of an attempt, or (no attempt) the answer of a job."""
-
-    key: Key
-    attempt: Attempt | None = None
-    part: int = 0
-
-
 class Driver:
     """The planner at work in one simulated run; :func:`hedgerow.placing.simulator.run` reads what it leaves."""
 
-    def __init__(self, demand: Demand, known: Believed, policy: Policy, world: World, seed: int, record: bool) -> None:
+    def __init__(
+        self,
+        demand: Demand,
+        known: Believed,
+        policy: Policy,
+        world: World,
+        seed: int,
+        record: bool,
+        planner: Planner | None = None,
+        trace: Trace | None = None,
+    ) -> None:
         self.demand, self.app, self.known, self.policy, self.world = demand, demand.app, known, policy, world
         self.fleet = known.fleet
         self.record = record
-        self.truth = draw(world, self.fleet, len(demand.requests), len(self.app.jobs), seed)
+        works = [w.name for w in self.app.works]
+        self.truth = draw(world, self.fleet, len(demand.requests), len(self.app.jobs), seed, works)
         self.rng = seeds(seed).generator(f"policy/{policy.name}")
         self.state = policy.start(self.fleet)
         self.clock = Clock()
         self.log = Log(self.clock, record)
         self.machines = [
-            Machine(d, int(known.slots[d]), float(known.room[d]), world.interference, self.clock, self.log,
+            Machine(d, int(known.slots[d]), float(known.room[d]), self.truth.slowing[d], self.clock, self.log,
                     self._finished, self._evicted)
             for d in range(len(self.fleet.devices))
         ]  # fmt: skip
-        self.wires = Wires(known.network, self.truth, self.clock, self.log, lambda d: self.machines[d].up)
-        self.book = Ledger(known, self.machines)
+        self.wires = Wires(known.network, self.truth, self.clock, self.log, lambda d: self.machines[d].up, self._carried)
+        self.book = Ledger(known, self.machines, planner)
+        self.fate = Fate(self, trace or Trace(()))
         places = {name: d for d, name in enumerate(self.fleet.names)}
         self.homes = [places[r.home] for r in demand.requests]
         self.sinks = self.app.sinks
         self.children = [[i for i, j in enumerate(self.app.jobs) if d in j.deps] for d in range(len(self.app.jobs))]
-        self.jobs = [[_Job() for _ in self.app.jobs] for _ in demand.requests]
+        self.jobs = [[JobState() for _ in self.app.jobs] for _ in demand.requests]
         self.holders: dict[Key, dict[int, None]] = {}  # believed; in order of arrival
         self.held: list[dict[Key, None]] = [{} for _ in self.machines]
         self.ready: dict[Key, None] = {}
         self.unplaced: dict[Key, None] = {}  # no candidate now; asked again when the fleet changes
-        self.casualties: list[list[_Errand]] = [[] for _ in self.machines]  # cut by a death not yet noticed
-        self.parked: list[list[_Errand]] = [[] for _ in self.machines]  # until a home is back
-        self.stuck: list[_Errand] = []  # no way now
+        self.holding: dict[Key, None] = {}  # held back by the policy; asked again when a job has ended
+        self.casualties: list[list[Errand]] = [[] for _ in self.machines]  # cut by a death not yet noticed
+        self.parked: list[list[Errand]] = [[] for _ in self.machines]  # until a home is back
+        self.stuck: list[Errand] = []  # no way now
         self.travelling: dict[int, dict[int, Transfer]] = {}  # attempt -> its transfers
         self.lives = [0 for _ in self.machines]  # deaths so far
         self.unnoticed: set[int] = set()
-        self.departed: set[int] = set()
         self.answered: list[float | None] = [None for _ in demand.requests]
         self.open = len(demand.requests)
         self.count = self.lost = 0
         self.done: list[Done] = []
+        self.failed = [False for _ in demand.requests]  # whether a death took work or a result of it
         self.decisions: list[tuple[float, Placement]] = []
         self.decision_s: list[float] = []
 
@@ -88,11 +84,7 @@ class Driver:
         """Let time pass until every request is answered or nobody waits any longer."""
         for r, request in enumerate(self.demand.requests):
             self.clock.at(request.arrives_s, self._arrive, r)
-        for d, device in enumerate(self.fleet.devices):
-            if device.name in self.world.leave:
-                self.clock.at(self.world.leave[device.name], self._leave, d)
-            if self.world.failures and device.failure is not None:
-                self._live(d, self.truth.lives(device))
+        self.fate.begin()
         end = max(r.arrives_s for r in self.demand.requests) + self.world.patience_s
         while self.open and self.clock.step(end):
             self._decide()
@@ -107,7 +99,7 @@ class Driver:
             if not job.deps:
                 self._make_ready((r, j))
 
-    def _job(self, key: Key) -> _Job:
+    def _job(self, key: Key) -> JobState:
         return self.jobs[key[0]][key[1]]
 
     def _make_ready(self, key: Key) -> None:
@@ -145,17 +137,19 @@ class Driver:
         inputs = [Input(tuple(self.holders[r, d]), works[self.app.jobs[d].work].bytes_out) for d in job.deps]
         inputs = inputs or [Input(tuple(self.holders[r, INPUT]), works[job.work].bytes_in)]
         home = works[job.work].bytes_out if j in self.sinks else None
-        return JobRef(self.demand.requests[r].id, j, job.work, self.homes[r], tuple(inputs), home)
+        request = self.demand.requests[r]
+        return JobRef(request.id, j, job.work, self.homes[r], tuple(inputs), home, request.arrives_s)
 
     def _remake(self, key: Key) -> None:
         if self._job(key).status == "done":
+            self.failed[key[0]] = True
             self._make_ready(key)
 
     def _dispatch(self, key: Key, placement: Placement) -> None:
         if self.record:
             self.decisions.append((self.clock.now, placement))
         if not placement.replicas:
-            self.unplaced[key] = None
+            (self.holding if placement.held else self.unplaced)[key] = None
             return
         self._job(key).status = "placed"
         candidates = self.known.candidates[placement.job.work]
@@ -170,7 +164,7 @@ class Driver:
             self.log("place", key=key, dev=d, form=a.form, attempt=a.id)
             self.book.sent(a)
             for part in range(len(placement.job.inputs)):
-                self._fetch(_Errand(key, a, part))
+                self._fetch(Errand(key, a, part))
 
     def _attempt(self, key: Key, candidate: int, device: int, job: JobRef) -> Attempt:
         c = self.known.candidates[job.work]
@@ -180,13 +174,17 @@ class Driver:
         load, took = float(c.load_s[candidate]), float(c.run_s[candidate])
         ways = [self.book.way(data, device, self.wires.queued_bytes) for data in job.inputs]
         ready = self.clock.now + max((w[0] for w in ways if w is not None), default=0.0)
-        return Attempt(
-            self.count, key, candidate, device, int(c.form[candidate]), load * wrong, took * wrong * luck,
-            float(c.memory[candidate]), ready, load, took, missing=len(job.inputs),
+        times = self.fate.times(key, device, load * wrong, took * wrong * luck)
+        a = Attempt(
+            self.count, key, candidate, device, int(c.form[candidate]), *times,
+            float(c.memory[candidate]), ready, load, took, missing=len(job.inputs), work=job.work,
         )  # fmt: skip
+        if self.machines[device].slowing.any():
+            a.met = np.zeros(len(self.app.works))
+        return a
 
     # --- moving bytes -------------------------------------------------------------------------------------------------
-    def _data(self, errand: _Errand) -> tuple[Key, int]:
+    def _data(self, errand: Errand) -> tuple[Key, int]:
         """What an errand moves, and how many bytes it is."""
         r, j = errand.key
         if errand.attempt is None:
@@ -196,7 +194,7 @@ class Driver:
             return (r, INPUT), self.app.works[job.work].bytes_in
         return (r, job.deps[errand.part]), self.app.works[self.app.jobs[job.deps[errand.part]].work].bytes_out
 
-    def _fetch(self, errand: _Errand) -> None:
+    def _fetch(self, errand: Errand) -> None:
         """Bring an input to its attempt, or an answer home; by the best way that is believed to be open."""
         a = errand.attempt
         if not (a.alive if a is not None else self._undelivered(errand.key)):
@@ -218,7 +216,7 @@ class Driver:
         elif a is not None:
             self._give_up(a)
 
-    def _send(self, errand: _Errand, source: int, target: int, links: Sequence[int], nbytes: int) -> None:
+    def _send(self, errand: Errand, source: int, target: int, links: Sequence[int], nbytes: int) -> None:
         self.count += 1
         transfer = Transfer(self.count, nbytes, source, target, links, self._landed, errand)
         dead = self.wires.send(transfer)
@@ -238,7 +236,7 @@ class Driver:
             self.travelling.get(errand.attempt.id, {}).pop(transfer.id, None)
         self._arrived(errand)
 
-    def _arrived(self, errand: _Errand) -> None:
+    def _arrived(self, errand: Errand) -> None:
         a = errand.attempt
         if a is None:
             self._deliver(errand.key)
@@ -272,6 +270,7 @@ class Driver:
         for j, job in enumerate(self.jobs[r]):
             self.ready.pop((r, j), None)
             self.unplaced.pop((r, j), None)
+            self.holding.pop((r, j), None)
             for a in list(job.attempts.values()):
                 self._call_off(a)
             job.attempts.clear()
@@ -294,15 +293,19 @@ class Driver:
         value = float(c.value[a.candidate])
         self.done.append(Done(*a.key, a.device, a.form, a.began, self.clock.now, value))
         self._hold(a.key, a.device)
-        took = self.clock.now - a.run_began
-        self._learn(Event("finished", self.clock.now, a.device, a.form, a.believed_run_s, took))
+        took, key = self.clock.now - a.run_began, (self.demand.requests[a.key[0]].id, a.key[1])
+        if a.met is not None and took > 0:
+            self.book.learner.ran(a.device, a.work, took, a.met / took)
+        self._learn(Event("finished", self.clock.now, a.device, a.form, a.believed_run_s, took, a.work, job=key))
+        held, self.holding = self.holding, {}
+        self.ready.update(held)
         for child in self.children[a.key[1]]:
             deps = self.app.jobs[child].deps
             states = self.jobs[a.key[0]]
             if states[child].status == "waiting" and all(states[d].status == "done" for d in deps):
                 self._make_ready((a.key[0], child))
         if a.key[1] in self.sinks:
-            self._fetch(_Errand(a.key))
+            self._fetch(Errand(a.key))
 
     def _call_off(self, a: Attempt) -> None:
         """Stop an attempt wherever it is; its machine, if up, is free for others."""
@@ -320,6 +323,7 @@ class Driver:
         job = self._job(a.key)
         job.attempts.pop(a.id, None)
         if job.status == "placed" and not job.attempts:
+            self.failed[a.key[0]] = True
             self._make_ready(a.key)
 
     def _evicted(self, device: int) -> None:
@@ -328,28 +332,31 @@ class Driver:
     def _learn(self, event: Event) -> None:
         self.state = self.policy.learn(self.state, event)
 
+    def _carried(self, link: int, nbytes: int, seconds: float) -> None:
+        self.book.learner.transferred(link, nbytes, seconds, self.clock.now)
+        self._learn(Event("transfer", self.clock.now, -1, took_s=seconds, link=link, bytes=nbytes))
+
     # --- devices that die and come back -------------------------------------------------------------------------------
-    def _live(self, d: int, lives: Iterator[tuple[float, float]]) -> None:
-        up, down = next(lives)
-        self.clock.at(self.clock.now + up, self._fail, d, down, lives)
-
-    def _fail(self, d: int, down: float, lives: Iterator[tuple[float, float]]) -> None:
-        if d not in self.departed:
-            self._die(d)
-            self.clock.at(self.clock.now + down, self._rise, d, lives)
-
-    def _leave(self, d: int) -> None:
-        self.departed.add(d)
-        if self.machines[d].up:
-            self._die(d)
-
-    def _die(self, d: int) -> None:
+    def die(self, d: int) -> None:
+        """A device is gone; the planner does not know yet."""
         self.log("down", dev=d)
         self.machines[d].die()
         self.casualties[d] += [t.purpose for t in self.wires.cut(d)]
         self.lives[d] += 1
         self.unnoticed.add(d)
         self.clock.at(self.clock.now + self.world.notice_s, self._notice, d, self.lives[d])
+
+    def pause(self, d: int, on: bool) -> None:
+        """A device sleeps, or its owner wants it; its agent says so at once."""
+        if on == self.machines[d].paused:
+            return
+        self.log("pause" if on else "resume", dev=d)
+        self.book.paused[d] = on
+        self.book.changed.add(d)
+        self.machines[d].pause(on)
+        self._learn(Event("paused" if on else "resumed", self.clock.now, d))
+        if not on:
+            self._again(())
 
     def _notice(self, d: int, life: int) -> None:
         """The planner learns of a death: what was there is gone, what it cut is taken up again."""
@@ -358,6 +365,7 @@ class Driver:
         self.unnoticed.discard(d)
         self.log("notice", dev=d)
         lost = self.book.gone(d)
+        self.book.learner.left(d, self.clock.now)
         self._learn(Event("left", self.clock.now, d))
         for a in lost:
             self.lost += 1
@@ -373,19 +381,19 @@ class Driver:
         errands, self.casualties[d] = self.casualties[d], []
         self._again(errands)
 
-    def _rise(self, d: int, lives: Iterator[tuple[float, float]]) -> None:
-        if d in self.departed:
-            return
+    def rise(self, d: int) -> None:
+        """A device is up again, empty; whoever had not noticed its death does so now."""
         self._notice(d, self.lives[d])
         self.log("up", dev=d)
         self.machines[d].rise()
+        self.book.paused[d] = False
         self.book.back(d, self.clock.now)
+        self.book.learner.joined(d, self.clock.now)
         self._learn(Event("joined", self.clock.now, d))
         errands, self.parked[d] = self.parked[d], []
         self._again(errands)
-        self._live(d, lives)
 
-    def _again(self, errands: Sequence[_Errand]) -> None:
+    def _again(self, errands: Sequence[Errand]) -> None:
         """The fleet has changed: try once more what had no way or no device."""
         stuck, self.stuck = self.stuck, []
         for errand in (*errands, *stuck):

@@ -77,6 +77,13 @@ class Failure(Record):
     source: Source
 
 
+class Power(Record):
+    """What a busy slot of a device draws beyond an idle device."""
+
+    watts: float = Field(gt=0)
+    source: Source
+
+
 class Device(Record):
     """One device of the fleet, checked."""
 
@@ -90,7 +97,7 @@ class Device(Record):
     factor: float | None = Field(default=None, gt=0)
     source: Source | None = None
     price_per_s: float = Field(default=0.0, ge=0)  # for a busy second
-    energy_w: None = None  # nobody has measured it; kept so that it is said
+    energy_w: Power | None = None  # None: nobody has measured it; kept so that it is said
     rules: Rules = Rules()
     failure: Failure | None = None
 

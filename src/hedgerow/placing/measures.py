@@ -28,7 +28,8 @@ MEASURES: dict[str, tuple[str, bool, str]] = {
     "loads": ("count", True, "times that a model was loaded"),
     "evictions": ("count", True, "times that a model had to make room"),
     "lost": ("count", True, "attempts that died with their device"),
-    "energy_j": ("J", True, "nobody has measured it"),
+    "energy_j": ("J", True, "busy seconds at the stated power; none unless every device that worked states it"),
+    "failure": ("share", True, "requests of which a death took every copy of some work or result, made again or not"),
 }
 
 
@@ -55,8 +56,16 @@ def measures(run: Run, demand: Demand, known: Believed) -> dict[str, float | Non
         "loads": float(run.loads),
         "evictions": float(run.evictions),
         "lost": float(run.lost),
-        "energy_j": None,
+        "energy_j": _energy(run, known),
+        "failure": float(np.mean(run.failed)) if run.failed else None,
     }
+
+
+def _energy(run: Run, known: Believed) -> float | None:
+    used = [(d.energy_w, busy) for d, busy in zip(known.fleet.devices, run.busy_s, strict=True) if busy > 0]
+    if not used or any(power is None for power, _ in used):
+        return None
+    return float(sum(power.watts * busy for power, busy in used if power is not None))
 
 
 def _bound(known: Believed) -> float | None:

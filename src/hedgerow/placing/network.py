@@ -6,7 +6,8 @@ Time of b bytes over a route = Σ over its links of (b · 8 / rate + round trip 
 from __future__ import annotations
 
 import heapq
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -78,9 +79,23 @@ class Network:
             tuple(map(tuple, into)),
         )
 
+    @cached_property
+    def _relays(self) -> Bools:
+        """[D] devices that lie between two others: only their absence changes a route."""
+        found = np.zeros(self.devices, bool)
+        for d in range(self.devices):
+            before = {int(self.source[x]) for x in self._in[d]}
+            after = {int(self.target[x]) for x in self._out[d]}
+            found[d] = any(a != b for a in before for b in sorted(after)[:2])
+        return found
+
+    def believing(self, s_per_byte: Floats) -> Network:
+        """The same links with other rates."""
+        return replace(self, s_per_byte=s_per_byte, _known={})
+
     def routes(self, device: int, up: Bools, back: bool = False) -> Routes:
         """Fastest routes from ``device`` to all (``back``: from all to it), relayed only by devices that are up."""
-        key = (device, back, up.tobytes())
+        key = (device, back, (up & self._relays).tobytes())  # who lies at the end of a route is reached, up or down
         if key not in self._known:
             if len(self._known) >= _KEPT:
                 self._known.clear()

@@ -6,11 +6,12 @@ import heapq
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from hedgerow.placing.network import Network
+from hedgerow.placing.network import Floats, Network
 from hedgerow.placing.world import Truth
 
 Key = tuple[int, int]  # (request, job); job -1 = the request's own input
@@ -78,6 +79,8 @@ class Attempt:
     run_began: float = 0.0
     version: int = 0
     spent: float = 0.0  # seconds that it held a slot
+    work: int = 0  # position in App.works: its type, by which others slow it
+    met: Floats | None = None  # [T] seconds of running beside each type; None where nothing slows anything
 
 
 @dataclass(frozen=True)
@@ -101,12 +104,13 @@ class Machine:
     index: int
     slots: int
     room: float
-    slowing: float  # each further running request slows all by this share
+    slowing: Floats  # [T, T]: share of its time alone that type t takes longer for each further running u
     clock: Clock
     log: Log
     done: Callable[[Attempt], None]
     evicted: Callable[[int], None]
     up: bool = True
+    paused: bool = False  # asleep, or its owner wants it for himself: all stands still, nothing is lost
     running: dict[int, Attempt] = field(default_factory=dict)
     queue: deque[Attempt] = field(default_factory=deque)
     loaded: dict[int, float] = field(default_factory=dict)  # form -> bytes, least recently used first
@@ -125,7 +129,7 @@ class Machine:
 
     def fill(self) -> None:
         """Start whatever can start."""
-        if not self.up:
+        if not self.up or self.paused:
             return
         waiting: list[Attempt] = []
         while self.queue and len(self.running) < self.slots:
@@ -174,24 +178,53 @@ class Machine:
         a.phase, a.left, a.run_began = "run", a.run_s, self.clock.now
         self.log("start", dev=self.index, form=a.form, key=a.key, attempt=a.id)
 
-    def _rate(self) -> float:
-        return 1.0 / (1.0 + self.slowing * max(0, len(self.running) - 1))
+    def _rates(self) -> list[float]:
+        """Progress per second of all that runs, in its order: 0 paused, 1 alone, less beside others."""
+        if self.paused:
+            return [0.0] * len(self.running)
+        if not self._slows or len(self.running) == 1:
+            return [1.0] * len(self.running)
+        types = [a.work for a in self.running.values()]
+        beside = np.add.reduce(self.slowing[:, types], axis=1)  # [T], itself included
+        return [1.0 / (1.0 + float(beside[t] - self.slowing[t, t])) for t in types]
+
+    @cached_property
+    def _slows(self) -> bool:
+        return bool(self.slowing.any())
 
     def _pass_time(self) -> None:
         """Credit the work done since the set of running attempts last changed."""
         passed = self.clock.now - self._since
-        rate = self._rate()
-        for a in self.running.values():
+        self._since = self.clock.now
+        if not passed:
+            return
+        for a, rate in zip(self.running.values(), self._rates(), strict=True):
             a.left -= passed * rate
             self.work_s += passed * rate
-        self._since = self.clock.now
+            if a.met is not None and a.phase == "run":
+                for b in self.running.values():
+                    if b is not a:
+                        a.met[b.work] += passed
 
     def _retime(self, changed: Attempt | None = None) -> None:
         """Announce ends anew: of all that run when they slow one another, else of the one that changed."""
-        who = list(self.running.values()) if self.slowing else [changed] if changed else []
-        for a in who:
+        for a, rate in zip(self.running.values(), self._rates(), strict=True):
+            if a is changed or self._slows:
+                a.version += 1
+                if rate > 0:
+                    self.clock.at(self.clock.now + max(0.0, a.left) / rate, self._ended, a, a.version)
+
+    def pause(self, on: bool) -> None:
+        """Let all stand still, or go on."""
+        if on == self.paused:
+            return
+        self._pass_time()
+        self.paused = on
+        for a, rate in zip(self.running.values(), self._rates(), strict=True):
             a.version += 1
-            self.clock.at(self.clock.now + max(0.0, a.left) / self._rate(), self._ended, a, a.version)
+            if rate > 0:
+                self.clock.at(self.clock.now + max(0.0, a.left) / rate, self._ended, a, a.version)
+        self.fill()
 
     def _ended(self, a: Attempt, version: int) -> None:
         if not a.alive or a.version != version:
@@ -232,7 +265,7 @@ class Machine:
     def die(self) -> None:
         """Running work, queue and loaded models are gone."""
         self._pass_time()
-        self.up = False
+        self.up = self.paused = False
         for a in list(self.running.values()):
             a.alive = False
             self._leave(a)
@@ -245,7 +278,7 @@ class Machine:
 
     def rise(self) -> None:
         """Up again, with nothing loaded."""
-        self.up = True
+        self.up, self.paused = True, False
         self._since = self.clock.now
 
 
@@ -268,7 +301,15 @@ class Transfer:
 class Wires:
     """Every link sends one transfer at a time, in the order in which they came."""
 
-    def __init__(self, network: Network, truth: Truth, clock: Clock, log: Log, is_up: Callable[[int], bool]) -> None:
+    def __init__(
+        self,
+        network: Network,
+        truth: Truth,
+        clock: Clock,
+        log: Log,
+        is_up: Callable[[int], bool],
+        seen: Callable[[int, int, float], None],
+    ) -> None:
         self.network, self.clock, self.log = network, clock, log
         self.s_per_byte = network.s_per_byte * truth.rate
         self.queues: list[deque[Transfer]] = [deque() for _ in network.source]
@@ -277,6 +318,11 @@ class Wires:
         self.bytes_moved = 0
         self.money = 0.0
         self._is_up = is_up
+        self._seen = seen  # (link, bytes, seconds): a transfer over one link that was seen to end
+        self._began: list[float] = [0.0 for _ in network.source]  # since when the head of each link is timed,
+        self._left: list[float] = [0.0 for _ in network.source]  # and its bytes that were left then
+        self._first: list[float] = [0.0 for _ in network.source]  # when its first byte left
+        self._version = [0 for _ in network.source]
 
     def send(self, transfer: Transfer) -> int | None:
         """Begin a transfer; returns the dead device that makes it impossible, if there is one (nothing is sent)."""
@@ -298,11 +344,30 @@ class Wires:
 
     def _begin(self, link: int) -> None:
         head = self.queues[link][0]
-        self.clock.at(self.clock.now + head.nbytes * self.s_per_byte[link], self._sent, link, head)
+        self._left[link], self._first[link] = float(head.nbytes), self.clock.now
+        self._time(link, head)
 
-    def _sent(self, link: int, transfer: Transfer) -> None:
-        if not transfer.alive:
+    def _time(self, link: int, head: Transfer) -> None:
+        self._began[link] = self.clock.now
+        self._version[link] += 1
+        rate = self.s_per_byte[link]
+        if np.isfinite(rate):
+            self.clock.at(self.clock.now + self._left[link] * rate, self._sent, link, head, self._version[link])
+
+    def set_rate(self, link: int, s_per_byte: float) -> None:
+        """The link's true rate changes; what is on it goes on at the new one. Infinite: it is cut."""
+        queue = self.queues[link]
+        if queue and np.isfinite(self.s_per_byte[link]):
+            sent = (self.clock.now - self._began[link]) / self.s_per_byte[link]
+            self._left[link] = max(0.0, self._left[link] - sent)
+        self.s_per_byte[link] = s_per_byte
+        if queue:
+            self._time(link, queue[0])
+
+    def _sent(self, link: int, transfer: Transfer, version: int) -> None:
+        if not transfer.alive or version != self._version[link]:
             return
+        self._seen(link, transfer.nbytes, self.clock.now - self._first[link])
         self._dequeue(link, transfer)
         transfer.flying = True
         self.bytes_moved += transfer.nbytes

@@ -6,9 +6,13 @@ from dataclasses import dataclass
 from math import fsum
 from typing import Any
 
+from hedgerow.errors import HedgerowError
 from hedgerow.placing.dag import Demand
-from hedgerow.placing.driver import INPUT, Driver
+from hedgerow.placing.driver import Driver
+from hedgerow.placing.learning import Planner
 from hedgerow.placing.physics import Done
+from hedgerow.placing.progress import INPUT
+from hedgerow.placing.traces import Trace, recorded
 from hedgerow.placing.view import Believed, Placement, Policy
 from hedgerow.placing.world import World
 
@@ -32,11 +36,27 @@ class Run:
     evictions: int
     lost: int  # attempts that died with their device
     decision_s: tuple[float, ...]  # per call of place
+    rates_mbps: tuple[float, ...] = ()  # true rate of each link at the beginning
+    failed: tuple[bool, ...] = ()  # per request: whether a death took work or a result of it
 
 
-def run(demand: Demand, known: Believed, policy: Policy, world: World, seed: int, record: bool = False) -> Run:
-    """Simulate one seed. Everything but the decision time follows from the arguments alone."""
-    driver = Driver(demand, known, policy, world, seed, record)
+def run(
+    demand: Demand,
+    known: Believed,
+    policy: Policy,
+    world: World,
+    seed: int,
+    record: bool = False,
+    planner: Planner | None = None,
+    trace: Trace | None = None,
+) -> Run:
+    """Simulate one seed. Everything but the decision time follows from the arguments alone.
+
+    ``planner`` says what is learnt on the way (None: nothing), ``trace`` what happens to devices and links beside, or
+    instead of, what the world draws.
+    """
+    driver = Driver(demand, known, policy, world, seed, record, planner, trace)
+    rates = [8 / (s * 1e6) for s in driver.wires.s_per_byte.tolist()]
     driver.live()
     busy = tuple(m.busy_s for m in driver.machines)
     answered = [r for r, when in enumerate(driver.answered) if when is not None]
@@ -56,7 +76,26 @@ def run(demand: Demand, known: Believed, policy: Policy, world: World, seed: int
         evictions=sum(m.evictions for m in driver.machines),
         lost=driver.lost,
         decision_s=tuple(driver.decision_s),
+        rates_mbps=tuple(rates),
+        failed=tuple(driver.failed),
     )
+
+
+def recording(found: Run, known: Believed) -> Trace:
+    """The trace of a recorded run, for replay with :func:`replay`."""
+    if not found.log:
+        raise HedgerowError("the run was not recorded; run it with record = True")
+    ends = [(x.source_device, x.target_device) for x in known.fleet.links]
+    return recorded(found.log, found.ended_s, dict(zip(ends, found.rates_mbps, strict=True)))
+
+
+def replay(demand: Demand, known: Believed, policy: Policy, world: World, seed: int, trace: Trace) -> Run:
+    """A recorded run again: durations, deaths and rates are the trace's, decisions the policy's own.
+
+    ``world`` counts only for when a death is noticed and how long patience lasts.
+    """
+    calm = world.model_copy(update={"failures": False, "jitter": False, "doubt": 0.0, "interference": 0.0, "leave": {}})
+    return run(demand, known, policy, calm, seed, record=True, trace=trace)
 
 
 def _named(row: dict[str, Any], demand: Demand, known: Believed) -> dict[str, Any]:

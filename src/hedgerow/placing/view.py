@@ -7,8 +7,8 @@ Arrays have one row a device [D], a core slot [D, S], a form [F], a link [L] or 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, Protocol
 
 import numpy as np
 
@@ -132,6 +132,18 @@ class JobRef:
     home: int
     inputs: tuple[Input, ...]
     bytes_home: int | None  # bytes of its answer that go home; None when it is no sink
+    arrived: float = 0.0  # when its request arose
+
+
+@dataclass(frozen=True)
+class Beliefs:
+    """What was learnt so far of things that no file can state for good. T types: the App's works."""
+
+    failure_rate: Floats  # [D] deaths per second of being up
+    slope: Floats  # [D, T, T] seconds that type t takes longer for each running u
+    intercept: Floats  # [D, T]: seconds of type t alone; 0 where it may not run
+    slow_s_per_byte: Floats  # [L] at the 10 % quantile of the rate
+    seen_at: Floats  # [L] when a transfer last showed the rate; -infinite: never
 
 
 @dataclass(frozen=True)
@@ -144,13 +156,17 @@ class View:
     free_at: Floats  # [D, S] when each slot is free, ascending; infinite beyond the device's slots
     loaded_at: Floats  # [D, F] when a form is, or will be, loaded for work already sent there; infinite: not
     backlog_s: Floats  # [L] seconds of traffic that waits at each link
+    sent: Ints  # [D, T] jobs of each type that were sent there and have not come back
+    paused: Bools  # [D] asleep, or its owner wants it for himself
+    network: Network  # at the rates that are believed now
+    beliefs: Beliefs
 
     def arrival(self, data: Input) -> Floats:
         """[D] seconds until ``data`` is on each device, from its nearest holder; infinite if from none."""
         best = np.full(len(self.up), NEVER)
         for holder in data.holders:
             if self.up[holder]:
-                routes = self.known.network.routes(holder, self.up)
+                routes = self.network.routes(holder, self.up)
                 best = np.minimum(best, routes.seconds(data.bytes) + routes.waiting(self.backlog_s))
         return best
 
@@ -158,12 +174,12 @@ class View:
         """[D] seconds that the job's answer takes from each device to home; 0 for a job that is no sink."""
         if job.bytes_home is None:
             return np.zeros(len(self.up))
-        routes = self.known.network.routes(job.home, self.up, back=True)
+        routes = self.network.routes(job.home, self.up, back=True)
         return routes.seconds(job.bytes_home) + routes.waiting(self.backlog_s)
 
 
 # Why a candidate is out of the question at this time; {device} and {home} are filled in when somebody asks.
-ABLE, NOT_OWN, DOWN, NO_WAY_IN, NO_WAY_HOME, NOT_HOME = range(6)
+ABLE, NOT_OWN, DOWN, NO_WAY_IN, NO_WAY_HOME, NOT_HOME, PAUSED, NOT_CLOUD, NOT_DRAWN, OUTSIDE, NO_SLOT = range(11)
 REASONS = (
     "",
     "its owner lets {device} serve only its own requests",
@@ -171,6 +187,11 @@ REASONS = (
     "no way leads to {device} at this time",
     "no way leads from {device} home to {home} at this time",
     "only the home device is asked",
+    "{device} is asleep, or its owner wants it for himself",
+    "only the cloud is asked",
+    "other devices were drawn",
+    "it lies outside the cluster of {home}",
+    "no slot of {device} is free at this time",
 )
 
 
@@ -183,23 +204,33 @@ class Score:
     total: Floats  # [C]; infinite = impossible now
     refused: Ints  # [C] positions in REASONS
     tied: int = 1  # how many shared the best total
+    shares: Mapping[str, Floats] = field(default_factory=dict)  # [C] each; terms that are no times: 0 to 1, or money
+    unit: Literal["s", "score"] = "s"  # of the total
 
 
 @dataclass(frozen=True)
 class Placement:
     """A job and the candidates (positions in its Work's :class:`Candidates`) that shall each do it.
 
-    No replica: nobody can at this time, and the driver asks again when the fleet has changed.
+    No replica: nobody can at this time, and the driver asks again when the fleet has changed; with ``held`` also
+    whenever a job has ended.
     """
 
     job: JobRef
     replicas: tuple[int, ...]
     reason: Score
+    held: bool = False
+
+    def targets(self, known: Believed) -> tuple[tuple[str, str], ...]:
+        """The replicas by name: (device, form) each."""
+        c = known.candidates[self.job.work]
+        return tuple((known.fleet.names[c.device[i]], known.forms[c.form[i]].label) for i in self.replicas)
 
 
 @dataclass(frozen=True)
 class Event:
-    """Something that happened: finished (a job on a device), joined, left (a device)."""
+    """Something that happened: finished (a job on a device), transfer (over a link), joined, left, paused, resumed
+    (a device)."""
 
     kind: str
     at: float
@@ -207,6 +238,10 @@ class Event:
     form: int = -1
     believed_s: float = 0.0  # of a finished job: how long its run was believed to take,
     took_s: float = 0.0  # and how long it took
+    work: int = -1
+    link: int = -1  # of a transfer
+    bytes: int = 0
+    job: tuple[str, int] = ("", -1)  # request and position in the App of a finished job
 
 
 class Policy(Protocol):
@@ -238,6 +273,7 @@ def refused(job: JobRef, view: View) -> Ints:
     out[~np.isfinite(view.homeward(job)[device])] = NO_WAY_HOME
     for data in job.inputs:
         out[~np.isfinite(view.arrival(data)[device])] = NO_WAY_IN
+    out[view.paused[device]] = PAUSED
     out[~view.up[device]] = DOWN
     out[known.own_only[device] & (device != job.home)] = NOT_OWN
     return out
@@ -275,7 +311,8 @@ class Draft:
         self.free_at = view.free_at.copy()
         self.loaded_at = view.loaded_at.copy()
         self.backlog_s = view.backlog_s.copy()
-        self.view = replace(view, backlog_s=self.backlog_s)
+        self.sent = view.sent.copy()
+        self.view = replace(view, backlog_s=self.backlog_s, sent=self.sent)
 
     def terms(self, job: JobRef) -> dict[str, Floats]:
         """[C] seconds each: transfer in, wait for a slot, load, run, transfer home. They sum to the time to finish."""
@@ -297,16 +334,17 @@ class Draft:
 
     def book(self, job: JobRef, candidate: int) -> None:
         """Send the job to the candidate: its inputs lengthen the queues of links, its run takes the earliest slot."""
-        known = self.view.known
-        c = known.candidates[job.work]
+        network = self.view.network
+        c = self.view.known.candidates[job.work]
         d, f = int(c.device[candidate]), int(c.form[candidate])
         ready = self.view.now
         for data in job.inputs:
-            found = way(known.network, self.view.up, self.backlog_s, data, d)
+            found = way(network, self.view.up, self.backlog_s, data, d)
             if found is not None:
                 ready = max(ready, self.view.now + found[0])
-                self.backlog_s[found[2]] += known.network.s_per_byte[found[2]] * data.bytes
+                self.backlog_s[found[2]] += network.s_per_byte[found[2]] * data.bytes
         row = self.free_at[d]
         times = (float(c.load_s[candidate]), float(c.run_s[candidate]))
         _, self.loaded_at[d, f], row[0] = slot(float(row[0]), ready, float(self.loaded_at[d, f]), *times)
         row.sort()
+        self.sent[d, job.work] += 1

@@ -3,7 +3,7 @@ seed, so that all policies meet the same failures, the same luck and the same er
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +11,7 @@ from pydantic import Field
 
 from hedgerow.placing.fleet import Device, Fleet
 from hedgerow.placing.network import Floats
-from hedgerow.run import seeds
+from hedgerow.run import Seeds, seeds
 from hedgerow.schema import Record
 
 
@@ -22,6 +22,7 @@ class World(Record):
     jitter: bool = True  # run times spread log-normally with the measured p50 and p95
     doubt: float = Field(default=0.2, ge=0)  # sigma of the logarithm of the error of an assumed speed or link rate
     interference: float = Field(default=0.0, ge=0)  # each further request running on a device slows all by this share
+    interference_spread: float = Field(default=0.0, ge=0)  # sigma of the logarithm of that share, by device and types
     notice_s: float = Field(default=1.0, ge=0)  # from a device's death until the planner knows: its heartbeat
     patience_s: float = Field(default=3600.0, gt=0)  # after the last arrival; then what is not answered is unfinished
     leave: dict[str, float] = {}  # device -> second at which it leaves for good
@@ -38,6 +39,7 @@ class Truth:
     rate: Floats  # [L] true time per byte / believed time per byte
     luck: Floats  # [R, J] standard normal: how hard each job of each request turns out
     seed: int
+    slowing: Floats  # [D, T, T] share of its time alone that type t takes longer for each u that runs beside it
 
     def lives(self, device: Device) -> Iterator[tuple[float, float]]:
         """(seconds up, seconds down), again and again: a fresh iterator of the device's own stream."""
@@ -48,8 +50,8 @@ class Truth:
             yield float(rng.exponential(device.failure.mean_up_s)), float(rng.exponential(device.failure.mean_down_s))
 
 
-def draw(world: World, fleet: Fleet, requests: int, jobs: int, seed: int) -> Truth:
-    """The truth of one seed. A device or link keeps its draw when others are unplugged: streams go by name."""
+def draw(world: World, fleet: Fleet, requests: int, jobs: int, seed: int, works: Sequence[str] = ()) -> Truth:
+    """The truth of one seed. ``works`` names the types that may run beside one another. A device or link keeps its draw when others are unplugged: streams go by name."""
     named = seeds(seed)
 
     def error(name: str, assumed: bool) -> float:
@@ -62,4 +64,13 @@ def draw(world: World, fleet: Fleet, requests: int, jobs: int, seed: int) -> Tru
         np.array([error(f"link/{x.name}", x.source.startswith("assumed:")) for x in fleet.links]),
         luck,
         seed,
+        np.stack([_slowing(world, f"interference/{d.name}", works, named) for d in fleet.devices]),
     )
+
+
+def _slowing(world: World, name: str, works: Sequence[str], named: Seeds) -> Floats:
+    """[T, T] of one device; a type keeps its draw when others are added."""
+    if not world.interference or not world.interference_spread:
+        return np.full((len(works), len(works)), world.interference)
+    drawn = [[named.generator(f"{name}/{t}/{u}").standard_normal() for u in works] for t in works]
+    return world.interference * np.exp(world.interference_spread * np.array(drawn))
