@@ -51,6 +51,21 @@ def hidden(folder: Path) -> list[str]:
     return [p.name for p in folder.iterdir() if p.name.startswith(".")]
 
 
+# --- numbers ----------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+def test_weights_that_are_no_numbers_are_refused_when_a_pack_is_verified(tmp_path: Path, dtype: str) -> None:
+    made = make(tmp_path / "p")
+    for value in (np.nan, np.inf, -np.inf):
+        pack.write_arrays(made.path / "weights.safetensors", {"i": np.arange(3), "w": np.array([1, value], dtype)})
+        pack.write_manifest(made.path, None)
+        one_line(made.path, "weights.safetensors", "'w'", "not finite numbers")
+        open_pack(made.path, verify=False)
+    largest = np.finfo(dtype).max  # whose sum overflows, though each is a number
+    pack.write_arrays(made.path / "weights.safetensors", {"w": np.array([largest, largest], dtype)})
+    pack.write_manifest(made.path, None)
+    open_pack(made.path)
+
+
 # --- making -----------------------------------------------------------------------------------------------------------
 def test_what_goes_in_comes_out(tmp_path: Path) -> None:
     parent = Parent(role="teacher", name="big", digest="0" * 64, licence="MIT")

@@ -17,8 +17,9 @@ import pytest
 from cli_said import Run
 
 import hedgerow
+from hedgerow.files import read_toml
 from hedgerow.kinds import KINDS
-from hedgerow.pack import Pack
+from hedgerow.pack import Pack, read_arrays, write_arrays, write_manifest
 from hedgerow.runtimes import runtime_of
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "kinds"))
@@ -110,6 +111,20 @@ def test_a_damaged_copy(run: Run, here: Path) -> None:
         run("show", here).failed(str(here.name))
         path.write_bytes(old)
     assert run("show", here).code == 0
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_no_numbers(run: Run, here: Path, row: dict[str, str], value: float) -> None:
+    """Behind right digests: every verb that opens the Pack says so in one line, before anything is loaded."""
+    victim = here / "weights.safetensors"
+    arrays = read_arrays(victim)
+    name = next(n for n, a in arrays.items() if a.dtype.kind == "f")
+    arrays[name].flat[-1] = value
+    victim.unlink()  # it may be a hard link
+    write_arrays(victim, arrays)
+    write_manifest(here, read_toml(here / "pack.toml").get("trunk"))
+    for command in (("use", here, *row.values()), ("weigh", here), ("show", here)):
+        run(*command).failed("weights.safetensors", name, "not finite numbers")
 
 
 def test_the_manifest_of_a_stranger(run: Run, here: Path) -> None:

@@ -432,6 +432,29 @@ def test_form_files_of_a_stranger(name: str, full: packs.Pack, tmp_path: Path) -
             remade(path)
 
 
+def test_a_form_whose_numbers_are_none_is_one_line(name: str, full: packs.Pack, tmp_path: Path) -> None:
+    """A graph of NaN behind right digests cannot be seen from outside; it is refused when asked."""
+    import onnx
+    from onnx import numpy_helper
+
+    path = copied(full.path, tmp_path / "p")
+    for graph in path.rglob("*.onnx"):
+        model = onnx.load(graph)
+        for tensor in model.graph.initializer:
+            values = numpy_helper.to_array(tensor)
+            if values.dtype.kind == "f":
+                tensor.CopyFrom(numpy_helper.from_array(np.full_like(values, np.nan), tensor.name))
+        graph.unlink()  # it may be a hard link
+        onnx.save(model, graph)
+    for manifest in sorted(path.rglob("manifest.json"), reverse=True):  # a trunk before what stands on it
+        remade(manifest.parent)
+    asked = hr.open(path)
+    for form in [f for f in asked.kind.variants(asked.pack) if f.startswith("onnx")]:
+        with pytest.raises(HedgerowError, match="not finite") as caught:
+            look(hr.open(path, form), samples(asked, 2))
+        one_line(caught)
+
+
 def test_a_pack_of_another_kind_is_one_line(name: str, plain: packs.Pack, tmp_path: Path) -> None:
     """A Pack that says it is of another kind, or of one that does not exist."""
     for other in [*(k for k in KINDS if k != name), "no-such-kind"]:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from hedgerow.errors import HedgerowError
+from hedgerow.pack import finite
 
 FLOATS = frozenset({"F16", "BF16", "F32", "F64"})
 
@@ -52,7 +53,7 @@ def need(found: Mapping[str, Header], shapes: Mapping[str, tuple[int, ...]], whe
 def need_finite(arrays: Mapping[str, Any], where: str) -> None:
     """HedgerowError naming the first array (numpy or torch) that holds NaN or infinity."""
     for name, array in arrays.items():
-        if not (_finite(array) if isinstance(array, np.ndarray) else _finite_tensor(array)):
+        if not (finite(array) if isinstance(array, np.ndarray) else _finite_tensor(array)):
             raise HedgerowError(f"{where}: array '{name}' holds values that are not finite numbers; refused")
 
 
@@ -61,14 +62,6 @@ def answers_finite(values: np.ndarray, where: str) -> np.ndarray:
     if not np.isfinite(values).all():
         raise HedgerowError(f"{where} answers with values that are not finite numbers; its weights are broken")
     return values
-
-
-# A sum is finite only if all its terms are, and is ten times as fast as looking at each one.
-def _finite(array: np.ndarray) -> bool:
-    if array.dtype.kind != "f":
-        return True
-    with np.errstate(over="ignore", invalid="ignore"):
-        return bool(np.isfinite(array.sum(dtype=np.float64)) or np.isfinite(array).all())
 
 
 def _finite_tensor(tensor: Any) -> bool:

@@ -24,7 +24,7 @@ from __future__ import annotations
 from hedgerow.pack.making import add_variant, copy_pack, create, keep_evidence, keep_trunk
 from hedgerow.pack.opened import Pack, open_pack, read_arrays, trunk_cache, write_arrays
 from hedgerow.pack.records import EVIDENCE, FORMAT, Info, Parent, Scored, Source, VariantInfo
-from hedgerow.pack.whole import write_manifest
+from hedgerow.pack.whole import finite, write_manifest
 
 __all__ = [
     "EVIDENCE",
@@ -38,6 +38,7 @@ __all__ = [
     "add_variant",
     "copy_pack",
     "create",
+    "finite",
     "keep_evidence",
     "keep_trunk",
     "open_pack",

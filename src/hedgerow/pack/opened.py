@@ -14,7 +14,15 @@ import numpy as np
 from hedgerow import files
 from hedgerow.errors import HedgerowError
 from hedgerow.pack.records import EVIDENCE, FORMAT, MANIFEST, VARIANT, Info, Manifest, VariantInfo, sealed
-from hedgerow.pack.whole import base_files, check_files, check_no_links, digest_of, files_below, variant_folders
+from hedgerow.pack.whole import (
+    base_files,
+    check_files,
+    check_no_links,
+    check_numbers,
+    digest_of,
+    files_below,
+    variant_folders,
+)
 from hedgerow.schema import check
 
 
@@ -159,9 +167,9 @@ def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
 def open_pack(path: str | Path, *, verify: bool = True) -> Pack:
     """Open a Pack folder.
 
-    ``verify`` reads every file and compares its SHA-256 with the manifest; without it only names and sizes are checked.
-    Raises HedgerowError for a folder that is no Pack, a newer format, a missing, extra, cut or changed file, and a
-    path that would leave the folder.
+    ``verify`` reads every file and compares its SHA-256 with the manifest, and refuses weights that are no numbers;
+    without it only names and sizes are checked. Raises HedgerowError for a folder that is no Pack, a newer format, a
+    missing, extra, cut or changed file, and a path that would leave the folder.
     """
     path = Path(path)
     try:
@@ -186,6 +194,8 @@ def open_pack(path: str | Path, *, verify: bool = True) -> Pack:
             raise HedgerowError(f"{path}: the digest in {MANIFEST} does not follow from its files; it was altered")
         if info.trunk is None and (path / "trunk").exists():
             raise HedgerowError(f"{path} holds a trunk that its pack.toml does not name; the Pack was altered")
+        if verify:
+            check_numbers(path, manifest.files)
         variants = {folder.name: open_variant(folder, manifest.digest, verify) for folder in variant_folders(path)}
     except OSError as e:
         raise HedgerowError(f"{path} cannot be read: {e.strerror or e}") from e
