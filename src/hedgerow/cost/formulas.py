@@ -95,8 +95,8 @@ def flops_by_part(
     embedding costs bytes, not operations. A layer with a sliding window sees at most that many positions.
     """
     scores = 0.0
-    for layer, width in enumerate(_score_widths(sizes)):
-        scores += 4 * width * _pairs(new, past, sizes.window_of(layer), causal)
+    for layer, width in enumerate(score_widths(sizes)):
+        scores += 4 * width * pairs(new, past, sizes.window_of(layer), causal)
     return {
         "attention": 2.0 * new * sizes.attention_body,
         "scores": scores,
@@ -111,14 +111,15 @@ def flops(sizes: Geometry, new: int, past: float = 0, logits: int = 1, *, causal
     return sum(flops_by_part(sizes, new, past, logits, causal=causal).values())
 
 
-def _score_widths(sizes: Geometry) -> list[float]:
+def score_widths(sizes: Geometry) -> list[float]:
+    """H·h of every layer, the unit of attention over positions (for MLA the mean of key and value size times H)."""
     if sizes.latent is None:
         return [h * sizes.head for h in sizes.heads_of]
     m = sizes.latent
     return [h * (m.nope + m.rope + m.value) / 2 for h in sizes.heads_of]
 
 
-def _pairs(new: int, past: float, window: int | None, causal: bool) -> float:
+def pairs(new: int, past: float, window: int | None, causal: bool) -> float:
     """Pairs of (new token, position seen)."""
     if window is not None and past + new > window:
         first = max(0.0, min(float(new), window - past))  # new tokens that still see everything before them
