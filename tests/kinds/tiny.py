@@ -165,12 +165,35 @@ def text_classifier(tmp: Path) -> Pack:
     )
 
 
+def recommender(tmp: Path) -> Pack:
+    """Five invented records behind the classifier with every member."""
+    from hedgerow.kinds.recommender import save_recommender
+    from hedgerow.kinds.recommender_source import Kept
+    from hedgerow.records.exchange import Exchange
+
+    said = {"kind": "user", "source": "invented", "licence": "CC0-1.0", "shareable": True}
+    rows = [
+        ("rice mill", "husks of rice", "barley farm", "0112:1", "0111:1"),
+        ("bakery", "stale bread", "bakery of toast", "1071:1", "1071:0.5 0111:0.5"),
+        ("dye works", "coloured water", "landfill", "1313:1", "6201:1"),
+        ("barley farm", "straw", "", "0111:0.5 0112:0.5", ""),
+        ("", "growing bread", "dye works", "", "1313:1"),
+    ]
+    kept = []
+    for number, (donor, waste, receiver, donor_isic, receiver_isic) in enumerate(rows):
+        texts = {"donor_text": donor, "waste_text": waste, "receiver_text": receiver, "source_id": str(number)}
+        x = Exchange.model_validate({**said, **texts})
+        kept.append(Kept(digest=x.digest, exchange=x, donor=donor_isic, receiver=receiver_isic))
+    return save_recommender(tmp / "takers", info("tiny-takers", "recommender"), text_classifier(tmp), kept)
+
+
 MAKERS = {
     "text-classifier": text_classifier,
     "encoder": encoder,
     "decoder-lm": decoder_lm,
     "image-classifier": image_classifier,
     "segmenter": segmenter,
+    "recommender": recommender,
 }
 
 
@@ -187,6 +210,7 @@ ROWS = {
     "decoder-lm": lambda tmp: {"prompt": "Rice is grown"},
     "image-classifier": image_row,
     "segmenter": image_row,
+    "recommender": lambda tmp: {"donor_text": "growing of rice", "waste_text": "straw"},
 }
 
 # the numbers behind the answers, which must agree between forms: (loaded form, inputs) -> array
@@ -196,4 +220,5 @@ NUMBERS = {
     "decoder-lm": lambda engine, inputs: engine.encode(inputs),
     "image-classifier": lambda engine, inputs: engine.probabilities(inputs),
     "segmenter": lambda engine, inputs: np.stack([engine.logits(i) for i in inputs]),
+    "recommender": lambda engine, inputs: engine.scores(inputs),
 }

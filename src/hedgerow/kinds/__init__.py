@@ -20,6 +20,7 @@ KINDS = {
     "decoder-lm": "hedgerow.kinds.decoder_lm",
     "image-classifier": "hedgerow.kinds.image_classifier",
     "segmenter": "hedgerow.kinds.segmenter",
+    "recommender": "hedgerow.kinds.recommender",
 }
 
 
