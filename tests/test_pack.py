@@ -476,6 +476,28 @@ def test_evidence_only_grows_and_speaks_of_its_digest(made: Pack) -> None:
     assert len((made.path / "scores.jsonl").read_text().splitlines()) == 5
 
 
+def test_evidence_of_an_older_export_of_a_form_is_left_out(made: Pack) -> None:
+    made.add_evidence("costs.jsonl", {"variant": "onnx", "n": 1})
+    made.add_evidence("costs.jsonl", {"variant": "torch", "n": 2})
+    again = form(made)  # the same form
+    assert [r["n"] for r in again.costs] == [1, 2] and again.outdated() == {}
+    other = form(made, data=b"another graph")
+    assert other.costs == [{"pack": made.digest, "variant": "torch", "n": 2}] and other.outdated() == {"onnx": 1}
+    other.add_evidence("costs.jsonl", {"variant": "onnx", "n": 3})
+    assert [r["n"] for r in open_pack(made.path).costs] == [2, 3]
+    assert [r["n"] for r in form(made).costs] == [1, 2]  # the first one, back again
+
+
+def test_lines_from_before_forms_were_named_count_unless_the_form_was_made_later(made: Pack) -> None:
+    for when in ("2020-01-01T00:00:00+00:00", "2999-01-01T00:00:00+00:00"):
+        files.append_jsonl(made.path / "costs.jsonl", {"pack": made.digest, "variant": "onnx", "when": when})
+    assert [r["when"][:4] for r in made.costs] == ["2999"]
+    record = made.variant_folder("onnx") / "variant.json"
+    old = {k: v for k, v in files.read_json(record).items() if k != "made"}  # as forms were made before: no time
+    files.write_json(record, old)
+    assert [r["when"][:4] for r in open_pack(made.path).costs] == ["2020", "2999"]
+
+
 def test_evidence_of_a_rebuilt_pack_stays(tmp_path: Path) -> None:
     first = make(tmp_path / "p")
     first.add_evidence("costs.jsonl", {"n": 1})

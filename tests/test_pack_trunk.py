@@ -29,9 +29,9 @@ def child(path: Path, trunk: Pack, **more: Any) -> Pack:
     return open_pack(path)
 
 
-def form(made: Pack, name: str = "onnx") -> Pack:
+def form(made: Pack, name: str = "onnx", data: bytes = b"graph") -> Pack:
     info = VariantInfo(runtime="onnx", of=made.digest)
-    return pack.add_variant(made, name, info, lambda folder: files.write_bytes(folder / "model.onnx", name.encode()))
+    return pack.add_variant(made, name, info, lambda folder: files.write_bytes(folder / "model.onnx", data))
 
 
 def flip(file: Path) -> None:
@@ -140,6 +140,18 @@ def test_evidence_is_copied_and_never_shared(tmp_path: Path, trunk: Pack) -> Non
     made = child(tmp_path / "child", trunk)
     made.trunk().add_evidence("costs.jsonl", {"n": 2})
     assert [r["n"] for r in made.trunk().costs] == [1, 2] and [r["n"] for r in trunk.costs] == [1]
+
+
+def test_a_form_of_the_trunk_that_was_exported_again_outdates_its_lines(tmp_path: Path, trunk: Pack) -> None:
+    made = child(tmp_path / "child", trunk)
+    form(made.trunk())
+    made.add_evidence("scores.jsonl", {"variant": "onnx", "n": 1})
+    assert [r["n"] for r in made.scores] == [1]
+    form(made.trunk(), data=b"another graph")
+    assert made.scores == [] and made.outdated() == {"onnx": 1}
+    shutil.rmtree(made.path / "trunk")
+    shutil.rmtree(trunk_cache(trunk.digest))
+    assert [r["n"] for r in open_pack(made.path).scores] == [1]  # nobody can tell which form it was
 
 
 def test_a_trunk_of_a_trunk(tmp_path: Path, trunk: Pack) -> None:

@@ -15,7 +15,8 @@ import tomli_w
 from cli_said import Run
 
 from hedgerow.data import fetch
-from hedgerow.pack import Parent, open_pack
+from hedgerow.files import write_text
+from hedgerow.pack import Parent, VariantInfo, add_variant, open_pack
 
 ECHO = [sys.executable, str(Path(__file__).with_name("cli_echo.py"))]
 DEVICE = {"name": "here", "machine": "x86_64", "cpu": "a cpu", "cores": 2, "memory_bytes": 1, "fingerprint": "abc"}
@@ -61,6 +62,17 @@ def test_show_says_all_that_is_known(run: Run, tmp_path: Path) -> None:
 def test_show_names_what_is_missing(run: Run, pack: Path) -> None:
     said = run("show", pack)
     assert "No scores yet" in said.out and "Not weighed yet" in said.out
+
+
+def test_show_counts_lines_about_an_older_export(run: Run, pack: Path) -> None:
+    for settings in ("8", "4"):
+        opened = open_pack(pack)
+        info = VariantInfo(runtime="onnx", of=opened.digest, quantisation=settings)
+        add_variant(opened, "onnx", info, lambda folder: write_text(folder / "model.onnx", "graph"))
+        if settings == "8":
+            open_pack(pack).add_evidence("scores.jsonl", {"variant": "onnx", "metrics": {}})
+    assert "Left out: 1 line of evidence about an older export of onnx; `hedgerow weigh`" in run("show", pack).out
+    assert run("show", pack, "--json").json["outdated"] == {"onnx": 1}
 
 
 def test_evidence_of_other_weights_is_not_shown(run: Run, pack: Path) -> None:

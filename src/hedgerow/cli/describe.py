@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,13 @@ def describe(path: Path) -> dict[str, Any]:
     which = kind(pack.info.kind)
     which.check(pack)
     forms = [
-        {"form": f, "bytes": which.disk_bytes(pack, f), "runs_here": runnable(f) or ""} for f in which.variants(pack)
+        {
+            "form": f,
+            "bytes": which.disk_bytes(pack, f),
+            "runs_here": runnable(f) or "",
+            "details": pack.variant(f).details if f in pack.variants else {},
+        }
+        for f in which.variants(pack)
     ]
     info = pack.info
     return {
@@ -45,7 +52,21 @@ def describe(path: Path) -> dict[str, Any]:
         "forms": forms,
         "scores": _scores(pack),
         "costs": _costs(pack),
+        "outdated": pack.outdated(),
     }
+
+
+def described(details: Mapping[str, Any]) -> list[str]:
+    """What a form says of itself, a line each: its mix of formats, how far it lies from the base form, remarks."""
+    lines = [str(details["mix"])] if "mix" in details else []
+    if "logp_difference_median" in details:
+        lines.append(
+            f"log p differs from the base form by {details['logp_difference_median']:.4f} a token (median of "
+            f"{details['continuations']} continuations; largest {details['logp_difference_largest']:.3f})"
+        )
+    if "least_cosine_to_base" in details:
+        lines.append(f"least cosine to the base form {details['least_cosine_to_base']:.4f}")
+    return [*lines, *map(str, details.get("remarks", []))]
 
 
 def _why(pack: Pack) -> str:

@@ -48,6 +48,9 @@ def _print(what: dict[str, Any]) -> None:
             table(columns, [row(entry) for entry in what[key]], title)
     for note in dict.fromkeys(s["note"] for s in what["scores"] if s["note"]):
         print(f"Scores: {note}.")
+    for form, count in what["outdated"].items():
+        lines = f"{count} line{'s' if count > 1 else ''}"
+        print(f"Left out: {lines} of evidence about an older export of {form}; `hedgerow weigh` measures this one.")
     if not what["scores"]:
         print("No scores yet: `hedgerow weigh --score` or `hedgerow use --in FILE --score` adds them.")
     if not what["costs"]:

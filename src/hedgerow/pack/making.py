@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -124,7 +125,8 @@ def add_variant(pack: Pack, name: str, info: VariantInfo, fill: Callable[[Path],
     with files.new_folder(pack.path / "variants" / name, replace=True) as temporary:
         fill(temporary)
         listed = {f.relative_to(temporary).as_posix(): entry_of(f) for f in files_below(temporary)}
-        record = sealed(info.model_copy(update={"files": listed}))
+        made = info.made or datetime.now(UTC).isoformat(timespec="seconds")
+        record = sealed(info.model_copy(update={"files": listed, "made": made}))
         files.write_json(temporary / VARIANT, record.model_dump(mode="json"))
     return open_pack(pack.path, verify=False)
 

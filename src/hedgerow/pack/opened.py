@@ -106,9 +106,40 @@ class Pack:
 
     # --- evidence ----------------------------------------------------------------------------------------------------
     def evidence(self, name: str) -> list[dict[str, Any]]:
-        """Rows of ``scores.jsonl`` or ``costs.jsonl`` that speak of this digest, from the Pack and from the cache."""
+        """Rows of ``scores.jsonl`` or ``costs.jsonl`` that speak of this digest, from the Pack and from the cache.
+
+        A row about a form that was exported again since, with other settings or libraries, is left out: see
+        :meth:`outdated`.
+        """
+        return [row for row, old in self._lines(name) if not old]
+
+    def outdated(self) -> dict[str, int]:
+        """Lines of evidence about older exports of a form: {form: how many}."""
+        old = [str(row["variant"]) for name in EVIDENCE for row, outdated in self._lines(name) if outdated]
+        return {form: old.count(form) for form in sorted(set(old))}
+
+    def _lines(self, name: str) -> list[tuple[dict[str, Any], bool]]:
+        """(row of this digest, whether it speaks of an older export of its form).
+
+        A line names the digest of its form; one that was written before lines did so is older when its form was made
+        after it.
+        """
         rows = [row for path in self._evidence_paths(name) for row in files.read_jsonl(path)]
-        return [row for row in rows if row.get("pack") == self.digest]
+        forms = self._forms() if rows else {}
+        found = []
+        for row in (r for r in rows if r.get("pack") == self.digest):
+            about, form = row.pop("form", None), forms.get(str(row.get("variant", "")))
+            earlier = form is not None and str(row.get("when", "")) < form.made
+            found.append((row, form is not None and (about != form.digest if about else earlier)))
+        return found
+
+    def _forms(self) -> dict[str, VariantInfo]:
+        """Added forms by name, with those of the trunk, which stand for forms of this Pack."""
+        try:
+            inner = self.trunk(verify=False)._forms() if self.info.trunk is not None else {}
+        except HedgerowError:  # thin, and its trunk is not here
+            inner = {}
+        return {**inner, **self._variants}
 
     @property
     def scores(self) -> list[dict[str, Any]]:
@@ -123,7 +154,8 @@ class Pack:
     def add_evidence(self, name: str, row: Mapping[str, Any]) -> Path:
         """Append a row about this digest; a read-only Pack keeps it in the user's cache. Returns where it went."""
         inside, cached = self._evidence_paths(name)
-        about = {"pack": self.digest, **row}
+        form = self._forms().get(str(row.get("variant", "")))
+        about = {"pack": self.digest, **({"form": form.digest} if form is not None else {}), **row}
         if os.access(self.path, os.W_OK):
             try:
                 files.append_jsonl(inside, about)

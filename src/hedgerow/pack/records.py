@@ -91,8 +91,9 @@ class VariantInfo(Record):
     details: dict[str, Any] = {}
     files: dict[str, File] = {}
     digest: str = ""  # of all of the above
+    made: str = ""  # when, UTC; no part of the digest: the same form exported again is the same form
 
 
 def sealed(info: VariantInfo) -> VariantInfo:
-    """The same record with the digest of all its other fields."""
-    return info.model_copy(update={"digest": files.digest(info.model_dump(mode="json", exclude={"digest"}))})
+    """The same record with the digest of all that makes the form."""
+    return info.model_copy(update={"digest": files.digest(info.model_dump(mode="json", exclude={"digest", "made"}))})
