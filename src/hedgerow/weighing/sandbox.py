@@ -242,9 +242,12 @@ def _end(child: subprocess.Popen[bytes], first: psutil.Process | None) -> None:
         return
     with contextlib.suppress(psutil.Error):
         first.kill()
-    _, alive = psutil.wait_procs([first], timeout=10)
-    if alive:
-        raise HedgerowError(f"a program of the sandbox does not end (process {first.pid}); no other is started")
+    until = time.monotonic() + 10
+    with contextlib.suppress(psutil.NoSuchProcess):
+        while first.status() != psutil.STATUS_ZOMBIE:  # ended, and waiting for somebody to ask how
+            if time.monotonic() > until:
+                raise HedgerowError(f"a program of the sandbox does not end (process {first.pid}); no other is started")
+            time.sleep(0.002)
 
 
 def _last(said: IO[bytes]) -> str:
