@@ -92,6 +92,21 @@ def test_refit_scores_a_twin_that_never_saw_test(tmp_path: Path, data_cache: Pat
     assert pack.json("model.json")["calibration"] == twin.json("model.json")["calibration"]
 
 
+@pytest.mark.parametrize("model", ["encoder", "finetuned"])
+def test_forms_of_a_refitted_pack_are_scored_on_the_twin(
+    model: str, tmp_path: Path, data_cache: Path, trunks: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recipe, "_bf16", lambda config: ())
+    pack = built(tmp_path, toy(model=model, refit=True, export=("onnx-int8",), **trunks, **FAST))
+    base, form = pack.scores
+    assert (base["variant"], form["variant"]) == ("torch", "onnx-int8")
+    assert "twin" in base["note"] and "twin" in form["note"] and base["task"] == form["task"]
+    assert "against" not in base and form["against"]["variant"] == "torch"
+    difference = form["metrics"]["accuracy"]["value"] - base["metrics"]["accuracy"]["value"]
+    assert form["against"]["difference"]["value"] == pytest.approx(difference, abs=1e-6)
+    assert {row["pack"] for row in pack.scores} == {pack.digest} and pack.outdated() == {}
+
+
 def test_golden_numbers_of_the_linear_model(tmp_path: Path, data_cache: Path) -> None:
     pack = built(tmp_path, toy())
     p = hr.open(pack).engine.probabilities(["Growing of rice", "Milk and cheese from our cows", "We repair cars"])

@@ -70,7 +70,6 @@ def build(config: Config, out: Path, run: Run) -> Pack:
     from hedgerow.run import set_threads
     from hedgerow.systems.isic import folds
     from hedgerow.systems.isic.features import Frozen, trunk
-    from hedgerow.weighing.scores import score
 
     set_threads(config.threads)
     with progress("isic", 5 if config.refit else 4, run.quiet) as tick:
@@ -88,16 +87,18 @@ def build(config: Config, out: Path, run: Run) -> Pack:
         first = out if not config.refit else run.folder / "twin"
         pack = unseen = save(config, first, scored, fold, model, trunks, tuned, run)
         tick(1, now="saved")
-        line = score(pack, scored, threads=config.threads)
+        lines = _score(config, pack, scored)
         if config.refit:
             tick(1, now="scored")
             everything = replace(fold, train=folds.all_of(scored.split, fold.tree), vectors=vectors)
             again, everything, tuned = fit(config, everything, trunks, run, "again", model)
             pack = save(config, out, scored, everything, again, trunks, tuned, run, refit=True)
-            note = "scored on the twin of this Pack that never saw test; then fitted on all texts"
-            pack.add_evidence("scores.jsonl", {**{k: v for k, v in line.items() if k != "pack"}, "note": note})
         for form in config.export:
             pack = _export(pack, form)
+        if config.refit:
+            note = "scored on the twin of this Pack that never saw test; then fitted on all texts"
+            for line in lines:
+                pack.add_evidence("scores.jsonl", {**{k: v for k, v in line.items() if k != "pack"}, "note": note})
         tick(1, now="done")
     if config.data:
         from hedgerow.systems.isic.verdict import verdict
@@ -225,6 +226,20 @@ def _bf16(config: Config) -> tuple[str, ...]:
     from hedgerow.runtimes import cpu
 
     return (config.lm_trunk,) if {"avx512_bf16", "amx_bf16"} & set(cpu.features()) else ()
+
+
+def _score(config: Config, pack: Pack, scored: IsicTask) -> list[dict[str, Any]]:
+    """The score line of the base form; before a refit also those of each exported form, beside the base form.
+
+    A refitted Pack has seen the test, so its forms can only be scored on the twin, here and now.
+    """
+    from hedgerow.weighing.scores import score
+
+    known: dict[str, Any] = {}
+    lines = [score(pack, scored, threads=config.threads, known=known)]
+    for form in config.export if config.refit and pack.info.trunk is not None else ():
+        lines.append(score(_export(pack, form), scored, variant=form, threads=config.threads, known=known))
+    return lines
 
 
 def _export(pack: Pack, form: str) -> Pack:
