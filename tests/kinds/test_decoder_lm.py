@@ -86,7 +86,7 @@ def test_each_timed_step_is_one_token_at_the_right_depth(engine: TorchDecoder, m
         return decode(cache, last, mask)
 
     monkeypatch.setattr(engine, "decode", spy)
-    monkeypatch.setattr(engine, "prefill", lambda ids: prompts.append(ids.shape) or prefill(ids))
+    monkeypatch.setattr(engine, "prefill", lambda ids, *more: prompts.append(ids.shape) or prefill(ids, *more))
     phases = {p.name: p for p in engine.phases(["rice", "a longer prompt than that"], {"prompt": 10, "new": 3})}
     assert (phases["prefill"].units, phases["decode"].units) == (20, 2)
     for _ in range(7):
@@ -133,10 +133,10 @@ def test_drawing_follows_the_temperature() -> None:
     logits = np.log(np.array([[0.7, 0.2, 0.1]]))
     for temperature in (1.0, 2.0):
         rng = np.random.default_rng(0)
-        drawn = Counter(int(decoder_engine._choose(logits, temperature, rng)[0]) for _ in range(8000))
+        drawn = Counter(int(decoder_engine.choose(logits, temperature, rng)[0]) for _ in range(8000))
         wanted = np.exp(logits[0] / temperature) / np.exp(logits[0] / temperature).sum()
         assert np.allclose([drawn[i] / 8000 for i in range(3)], wanted, atol=0.02)
-    assert decoder_engine._choose(logits, 0, np.random.default_rng(0)).tolist() == [0]
+    assert decoder_engine.choose(logits, 0, np.random.default_rng(0)).tolist() == [0]
 
 
 def test_a_seed_gives_the_same_text(engine: TorchDecoder) -> None:

@@ -117,6 +117,15 @@ def test_the_log_tells_the_buffers(file: Path, cache: str, bytes_each: float) ->
     model.close()
 
 
+def test_the_repacked_formats_are_those_whose_bytes_add_up() -> None:
+    held = formulas.weights(SIZES, "q4_k_m")
+    contents = gguf_guard.Contents({}, tuple(formulas.tensors(SIZES, "q4_k_m")), 0)
+    assert len(held.mix) == 3  # q4_k, q6_k, f32
+    size = formulas.repacked_bytes(held, ("q4_k",))
+    assert llama._repacked(contents, size + 3000) == ("q4_k",)
+    assert llama._repacked(contents, None) == ()
+
+
 def test_a_repacked_format_is_held_twice_and_can_be_opened_without(file: Path, tmp_path: Path) -> None:
     small = tmp_path / "q4.gguf"
     quantise(file, small, "q4_0")
@@ -195,6 +204,9 @@ def test_bad_options_are_one_line(file: Path) -> None:
     for options, says in ((Options(cache_k="q9"), "q9"), (Options(flash="maybe"), "maybe"), (Options(threads=0), "1")):
         with pytest.raises(HedgerowError, match=says):
             open_gguf(file, options)
+    narrow = random_gguf.write(file.with_name("narrow.gguf"), SIZES.model_copy(update={"heads": 16, "head": 16}))
+    with pytest.raises(HedgerowError, match=r"cannot be opened by llama\.cpp: .*16"):
+        open_gguf(narrow, Options(cache_k="q8_0", cache_v="q8_0"))
     with pytest.raises(HedgerowError, match="there is no file"):
         open_gguf(file.with_name("absent.gguf"))
 

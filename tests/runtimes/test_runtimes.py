@@ -44,7 +44,7 @@ def test_each_engine_says_what_it_is() -> None:
 def test_forms_name_their_runtime() -> None:
     assert [runtime_of(f) for f in ("onnx-int8", "torch", "numpy")] == ["onnx", "torch", "numpy"]
     assert all(runnable(name) is None for name in RUNTIMES)
-    assert "no runtime is called 'gguf'" in str(runnable("gguf-q8_0"))
+    assert "no runtime is called 'tflite'" in str(runnable("tflite-int8"))
 
 
 def test_threads_are_what_was_asked_for() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any
 
+import click
 import typer
 
 from hedgerow.cli.common import (
@@ -120,10 +121,12 @@ def build(
 
 def export(
     pack: PackArgument,
-    to: Annotated[str, typer.Option("--to", metavar="FORM", help="onnx, onnx-int8, …")],
+    to: Annotated[str, typer.Option("--to", metavar="FORM", help="onnx, onnx-int8, gguf, …")],
+    quant: Annotated[str | None, typer.Option(metavar="FORMAT", help="Of gguf: f16, q8_0, q4_0, q4_k_m, …")] = None,
     as_json: Json = False,
 ) -> None:
     """Add another form of the same weights to a Pack; its digest and evidence stay as they are."""
+    from hedgerow.cli.describe import described
     from hedgerow.kinds import kind
     from hedgerow.pack import open_pack
     from hedgerow.weighing.show import size
@@ -132,9 +135,15 @@ def export(
         opened = open_pack(pack)
         which = kind(opened.info.kind)
         which.check(opened)
+        if quant is not None and to != "gguf":
+            raise click.UsageError(f"--quant says the format of --to gguf; '{to}' has none")
+        to = f"gguf-{(quant or 'f16').lower()}" if to == "gguf" else to
         grown = which.export(opened, to)
-        held = which.disk_bytes(grown, to)
+        held, details = which.disk_bytes(grown, to), grown.variant(to).details
         if as_json:
-            emit({"path": str(grown.path), "form": to, "bytes": held, "forms": list(which.variants(grown))}, out)
+            record = {"path": str(grown.path), "form": to, "bytes": held, "forms": list(which.variants(grown))}
+            emit({**record, "details": details}, out)
         else:
             print(f"{grown.path} now has the form '{to}' ({size(held)} on a device)")
+            for line in described(details):
+                print(f"  {line}")

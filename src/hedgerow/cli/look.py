@@ -39,7 +39,7 @@ def _print(what: dict[str, Any]) -> None:
     sections: tuple[tuple[str, str, Callable[[dict[str, Any]], Sequence[Any]], tuple[str, ...]], ...] = (
         ("parents", "Lineage", _parent, ("role", "made from", "digest", "licence")),
         ("data", "Data", _source, ("source", "version", "rows", "licence", "shareable", "attribution")),
-        ("forms", "Forms", _form, ("form", "on a device", "runs here")),
+        ("forms", "Forms", _form, ("form", "on a device", "runs here", "")),
         ("scores", "Scores", _score, ("form", "task", "split", "metric", "value [95 % interval]", "n")),
         ("costs", "Costs", _cost, ("form", "device", "phase", "size", "batch", "threads", "p50", "p95", "peak", "")),
     )
@@ -66,9 +66,11 @@ def _source(d: dict[str, Any]) -> Sequence[Any]:
 
 
 def _form(f: dict[str, Any]) -> Sequence[Any]:
+    from hedgerow.cli.describe import described
     from hedgerow.weighing.show import size
 
-    return f["form"], size(f["bytes"]), "no: " + f["runs_here"] if f["runs_here"] else "yes"
+    here = "no: " + f["runs_here"] if f["runs_here"] else "yes"
+    return f["form"], size(f["bytes"]), here, "; ".join(described(f["details"]))
 
 
 def _score(s: dict[str, Any]) -> Sequence[Any]:

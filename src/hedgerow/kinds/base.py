@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from hedgerow.cost import Geometry, Memory, Weights
 from hedgerow.pack import Pack
 
 Size = Mapping[str, int]
@@ -21,11 +22,24 @@ class Unit:
     make: Callable[[Size, int], Any]  # (size, seed) -> one input of that size
     bytes_in: Callable[[Size], int]  # bytes that one input takes on the wire
     bytes_out: Callable[[Size], int]  # bytes that its answer takes
+    full: tuple[tuple[dict[str, int], int], ...] = ()  # (size, batch) of the full grid; (): the sizes at usual batches
+    settings: tuple[str, ...] = ()  # what else of loading decides the cost, by name: cache_k, context, …
 
     @property
     def usual(self) -> dict[str, int]:
         """The size that stands for everyday use."""
         return self.sizes[len(self.sizes) // 2]
+
+
+@dataclass(frozen=True)
+class Held:
+    """What a loaded form holds, for the rows of its costs: read after the phase has run."""
+
+    options: Mapping[str, str | int | float | bool] = field(default_factory=dict)  # that decide the time: cache_k, …
+    memory: Callable[[], Mapping[str, Memory]] = dict  # 'formula', 'printed'
+    geometry: Geometry | None = None
+    weights: Weights | None = None
+    file_sha256: str = ""
 
 
 @dataclass(frozen=True)
@@ -36,6 +50,7 @@ class Phase:
     units: float
     run: Callable[[], object]
     prepare: Callable[[], object] = lambda: None
+    held: Held | None = None
 
 
 @dataclass(frozen=True)

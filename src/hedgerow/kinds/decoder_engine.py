@@ -11,10 +11,11 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from hedgerow.cost import configs
 from hedgerow.errors import HedgerowError
-from hedgerow.kinds import texts
+from hedgerow.kinds import decoder_phases, texts
 from hedgerow.kinds.arrays import answers_finite
-from hedgerow.kinds.base import Flops, Phase, Size
+from hedgerow.kinds.base import Flops, Held, Phase, Size
 from hedgerow.kinds.transformer import Geometry, held_bytes
 from hedgerow.kinds.transformer_flops import flops
 
@@ -48,6 +49,19 @@ class Body:
                 raise HedgerowError(f"{self.where}: the net answers with vectors of the wrong length")
             out[batch.rows] = vectors
         return answers_finite(out, self.where)
+
+    def pair(self, prompt: str, continuation: str) -> tuple[list[int], int]:
+        """Token numbers of both, and how many at the end are the continuation's."""
+        if not continuation:
+            raise HedgerowError("the continuation is empty")
+        ids, ends = self.tokens.spans(prompt + continuation)
+        first = next((i for i, end in enumerate(ends) if end > len(prompt)), len(ids))
+        count = len(ids) - first
+        if first == 0:  # nothing to predict the first token from
+            ids = [self.padding if self.start is None else self.start, *ids]
+        if count >= self.max_tokens:
+            raise HedgerowError(f"the continuation has {count} tokens; this model reads {self.max_tokens}")
+        return ids[-self.max_tokens :], count
 
 
 @dataclass(frozen=True)
@@ -147,6 +161,7 @@ class TorchDecoder:
         self._pooled = Pooled(net.base_model, "mean", normalise=False).eval()
         self.runtime = describe(precision)
         self.weights_bytes = held_bytes(net)
+        self.geometry = configs.from_config(net.config.to_dict(), body.where)
 
     # --- vectors -----------------------------------------------------------------------------------------------------
     def encode(self, inputs: Sequence[str], batch_tokens: int = BATCH_TOKENS) -> np.ndarray:
@@ -159,17 +174,17 @@ class TorchDecoder:
         return vectors
 
     # --- prefill and decode ------------------------------------------------------------------------------------------
-    def prefill(self, ids: np.ndarray, mask: np.ndarray | None = None) -> tuple[Any, Any]:
+    def prefill(self, ids: np.ndarray, mask: np.ndarray | None = None, cache: Any = None) -> tuple[Any, Any]:
         """[n, S] token numbers -> (cache, [n, V] logits after the last token); logits of the last row only.
 
-        Padding stands on the left, where ``mask`` is 0.
+        Padding stands on the left, where ``mask`` is 0. After a ``cache``, the mask covers its tokens too.
         """
         from transformers import DynamicCache
 
         with self._running() as torch:
             keep = torch.from_numpy(np.ones_like(ids) if mask is None else mask)
-            places = (keep.cumsum(dim=1) - 1).clamp(min=0)
-            cache = DynamicCache(config=self.net.config)
+            places = (keep.cumsum(dim=1) - 1).clamp(min=0)[:, -ids.shape[1] :]
+            cache = DynamicCache(config=self.net.config) if cache is None else cache
             out = self.net(
                 input_ids=torch.from_numpy(ids),
                 attention_mask=keep,
@@ -223,7 +238,7 @@ class TorchDecoder:
         made: list[list[int]] = [[] for _ in batch.rows]
         ended = [False] * len(made)
         for step in range(new):
-            last = _choose(answers_finite(logits.numpy(), self._body.where), temperature, random)
+            last = choose(answers_finite(logits.numpy(), self._body.where), temperature, random)
             for row, token in enumerate(last.tolist()):
                 ended[row] = ended[row] or token in self._body.ends
                 if not ended[row]:
@@ -242,25 +257,12 @@ class TorchDecoder:
         continuation); a token that reaches over the border counts to the continuation. A text that is too long loses
         the start of its prompt.
         """
-        cut = [self._pair(prompt, continuation) for prompt, continuation in pairs]
+        cut = [self._body.pair(prompt, continuation) for prompt, continuation in pairs]
         out: list[Likelihood] = [Likelihood(0.0, True, 0)] * len(cut)
         for batch in texts.batches([ids for ids, _ in cut], self._body.padding, batch_tokens, MOST_TEXTS):
             for i, found in zip(batch.rows.tolist(), self._score(batch, [cut[i][1] for i in batch.rows]), strict=True):
                 out[i] = found
         return out
-
-    def _pair(self, prompt: str, continuation: str) -> tuple[list[int], int]:
-        """Token numbers of both, and how many at the end are the continuation's."""
-        if not continuation:
-            raise HedgerowError("the continuation is empty")
-        ids, ends = self._body.tokens.spans(prompt + continuation)
-        first = next((i for i, end in enumerate(ends) if end > len(prompt)), len(ids))
-        count = len(ids) - first
-        if first == 0:  # nothing to predict the first token from
-            ids = [self._body.padding if self._body.start is None else self._body.start, *ids]
-        if count >= self._body.max_tokens:
-            raise HedgerowError(f"the continuation has {count} tokens; this model reads {self._body.max_tokens}")
-        return ids[-self._body.max_tokens :], count
 
     def _score(self, batch: texts.Batch, counts: Sequence[int]) -> list[Likelihood]:
         out = []
@@ -288,20 +290,17 @@ class TorchDecoder:
         return [dict(zip(names, (prompt, *one), strict=True)) for prompt, one in zip(prompts, made, strict=True)]
 
     def phases(self, inputs: Sequence[Any], size: Size) -> list[Phase]:
-        """``prefill``: all prompt tokens, logits of the last; ``decode``: one step, at depths prompt … prompt + new."""
-        ids = exact_prompts(self._body, inputs, size["prompt"])
-        steps = _Steps(self, ids, size["new"])
-        return [
-            Phase("prefill", float(ids.size), partial(self.prefill, ids)),
-            Phase("decode", float(len(ids)), steps.run, steps.prepare),
-        ]
+        """ttft, prefill and decode, see :mod:`hedgerow.kinds.decoder_phases`."""
+        return decoder_phases.phases(
+            _Stepper(self), lambda count: exact_prompts(self._body, inputs, count), size, Held(geometry=self.geometry)
+        )
 
     def flops(self, phase: str, size: Size, batch: int) -> Flops | None:
         """By formula; a decode step at the mean depth of those that are timed."""
-        if phase == "prefill":
-            return flops(self._body.sizes, batch, size["prompt"], logits=1)
+        if phase in ("prefill", "ttft"):
+            return flops(self._body.sizes, batch, size["prompt"], past=size.get("depth", 0), logits=1)
         if phase == "decode":
-            return flops(self._body.sizes, batch, 1, past=size["prompt"] + (size["new"] - 1) / 2, logits=1)
+            return flops(self._body.sizes, batch, 1, past=decoder_phases.mean_depth(size), logits=1)
         return None
 
     def _running(self) -> AbstractContextManager[Any]:
@@ -310,26 +309,44 @@ class TorchDecoder:
         return running(self._body.where, self._threads)
 
 
-class _Steps:
-    """Decode steps one at a time; the cache is filled again, untimed, once ``new`` steps were made."""
+class _Stepper:
+    """transformers' cache by positions."""
 
-    def __init__(self, engine: TorchDecoder, ids: np.ndarray, new: int) -> None:
-        self._engine, self._ids, self._new = engine, ids, new
-        self._left = 0
+    def __init__(self, engine: TorchDecoder) -> None:
+        self._engine = engine
         self._cache: Any = None
-        self._mask = np.ones_like(ids)
-        self._last = ids[:, -1]
+        self._logits: Any = None
+        self._at = 0
 
-    def prepare(self) -> None:
-        if self._left == 0:
-            self._cache, logits = self._engine.prefill(self._ids)
-            self._last, self._mask, self._left = logits.argmax(-1).numpy(), np.ones_like(self._ids), self._new
-        self._mask = np.concatenate([self._mask, np.ones((len(self._mask), 1), dtype=np.int64)], axis=1)
-        self._left -= 1
+    def restart(self, past: np.ndarray) -> None:
+        """See :class:`decoder_phases.Stepper`."""
+        self._cache, self._at = None, 0
+        if past.shape[1]:
+            self.fill(past)
 
-    def run(self) -> None:
-        self._cache, logits = self._engine.decode(self._cache, self._last, self._mask)
-        self._last = logits.argmax(-1).numpy()
+    def back(self, position: int) -> None:
+        """See :class:`decoder_phases.Stepper`."""
+        if position == 0:
+            self._cache = None
+        elif self._at > position:
+            self._cache.crop(position - self._at)  # negative: that many fewer
+        self._at = position
+
+    def fill(self, ids: np.ndarray) -> None:
+        """See :class:`decoder_phases.Stepper`."""
+        self._at += ids.shape[1]
+        mask = np.ones((len(ids), self._at), dtype=np.int64)
+        self._cache, self._logits = self._engine.prefill(ids, mask, self._cache)
+
+    def step(self, tokens: np.ndarray) -> None:
+        """See :class:`decoder_phases.Stepper`."""
+        self._at += 1
+        mask = np.ones((len(tokens), self._at), dtype=np.int64)
+        self._cache, self._logits = self._engine.decode(self._cache, tokens, mask)
+
+    def sample(self) -> np.ndarray:
+        """See :class:`decoder_phases.Stepper`."""
+        return np.asarray(self._logits.argmax(-1).numpy())
 
 
 def _left(ids: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -339,7 +356,7 @@ def _left(ids: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.take_along_axis(ids, columns, axis=1), np.take_along_axis(mask, columns, axis=1)
 
 
-def _choose(logits: np.ndarray, temperature: float, random: np.random.Generator) -> np.ndarray:
+def choose(logits: np.ndarray, temperature: float, random: np.random.Generator) -> np.ndarray:
     """[n, V] -> [n] token numbers: the likeliest, or drawn from softmax(logits / temperature) (Gumbel's trick)."""
     if temperature == 0:
         return np.asarray(logits.argmax(axis=-1))

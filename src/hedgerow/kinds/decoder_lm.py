@@ -1,7 +1,7 @@
 """Decoder language models: text generation, likelihoods, and one vector per text.
 
-The torch form does everything, with a key-value cache. The ONNX forms hold the body without a cache and serve feature
-extraction only (``encode``); asked to generate they say so.
+The torch form and those of llama.cpp (``gguf-q4_0``, …) do everything, with a key-value cache. The ONNX forms hold the
+body without a cache and serve feature extraction only (``encode``); asked to generate they say so.
 """
 
 from __future__ import annotations
@@ -16,11 +16,12 @@ from pydantic import Field
 
 from hedgerow import files
 from hedgerow.errors import HedgerowError, did_you_mean
-from hedgerow.kinds import texts, transformer
+from hedgerow.kinds import decoder_export, decoder_gguf, texts, transformer
 from hedgerow.kinds.arrays import headers
 from hedgerow.kinds.base import Unit
-from hedgerow.kinds.decoder_engine import Body, Decoder, TorchDecoder, onnx_decoder
+from hedgerow.kinds.decoder_engine import Body, Decoder, Likelihood, TorchDecoder, onnx_decoder
 from hedgerow.kinds.onnx_export import FILE, FORMS, add_form, export_graph
+from hedgerow.kinds.text_continuations import PAIRS
 from hedgerow.kinds.text_sample import sample_text
 from hedgerow.pack import Info, Pack, create, open_pack, write_arrays
 from hedgerow.runtimes import runnable
@@ -49,6 +50,13 @@ class DecoderKind:
         make=lambda size, seed: sample_text(size["prompt"], seed),
         bytes_in=lambda size: 5 * size["prompt"],
         bytes_out=lambda size: 5 * size["new"],
+        full=(
+            ({"prompt": 50, "new": 50, "context": 2048}, 1),  # the point of the survey (arXiv 2409.15790)
+            *(({"prompt": prompt, "new": 16}, 1) for prompt in (16, 50, 128, 512)),
+            *(({"prompt": 128, "new": 16, "depth": depth}, 1) for depth in (512, 2048)),
+            *(({"prompt": prompt, "new": 16}, 4) for prompt in (50, 128)),
+        ),
+        settings=("context", "ubatch", "cache_k", "cache_v", "repack", "flash"),
     )
     schema: dict[str, Any] = {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -98,27 +106,42 @@ class DecoderKind:
 
     def variants(self, pack: Pack) -> tuple[str, ...]:
         """'torch', and what export added."""
-        return ("torch", *(form for form in FORMS if form in pack.variants))
+        return ("torch", *(form for form in FORMS if form in pack.variants), *decoder_export.forms_of(pack))
 
     def disk_bytes(self, pack: Pack, variant: str) -> int:
         """The files that this form reads."""
-        if variant not in FORMS:
+        if variant == "torch":
             return pack.bytes
         return pack.variant_bytes(variant) + sum(pack.file(n).stat().st_size for n in ("model.json", "tokenizer.json"))
 
-    def load(self, pack: Pack, variant: str, threads: int, precision: str = "float32") -> Decoder:
-        """Load one form; ``precision`` ('bfloat16') is for torch only."""
+    def load(
+        self, pack: Pack, variant: str, threads: int, precision: str = "float32", **settings: str | int | bool
+    ) -> Decoder:
+        """Load one form; ``precision`` ('bfloat16') is for torch only, ``settings`` (see unit) for llama.cpp only."""
         if variant not in self.variants(pack):
             raise HedgerowError(f"{pack.path} has no form '{variant}'{did_you_mean(variant, self.variants(pack))}")
         if (missing := runnable(variant)) is not None:
             raise HedgerowError(missing)
         body = _body(pack, threads)
+        if variant in decoder_export.FORMS:
+            entry = pack.variant(variant).files[decoder_gguf.FILE]
+            file = pack.variant_folder(variant) / decoder_gguf.FILE
+            return decoder_gguf.load(body, file, threads, settings, entry.sha256)
+        if set(settings) - {"context"}:  # the torch form takes as long a context as it is given
+            raise HedgerowError(f"'{variant}' has no setting '{min(set(settings) - {'context'})}'; llama.cpp has")
         if variant in FORMS:
             return onnx_decoder(body, pack.variant_folder(variant) / FILE, threads)
         return TorchDecoder(body, _net(pack, precision), threads, precision)
 
     def export(self, pack: Pack, to: str) -> Pack:
-        """Add 'onnx' or 'onnx-int8' for ``encode``: the body without cache or language-model head."""
+        """Add 'onnx' or 'onnx-int8' for ``encode`` (the body without cache or head), or 'gguf-FORMAT' for all."""
+        if to.startswith("gguf"):
+
+            def likelihoods(of: Pack, form: str) -> list[Likelihood]:
+                loaded: Any = self.load(of, form, 1)
+                return list(loaded.loglikelihood(PAIRS))
+
+            return decoder_export.export(pack, to, _model(pack), likelihoods)
         sample = [self.unit.make(size, seed) for size in self.unit.sizes for seed in range(2)]
 
         def graph(path: Path) -> None:
@@ -204,10 +227,18 @@ def from_folder(
     return save_decoder(path, info, net, tokenizer, dtype=dtype)
 
 
-def from_gguf(file: str | Path, path: str | Path, info: Info, dtype: Literal["float32", "float16"] = "float16") -> Pack:
+def from_gguf(
+    file: str | Path,
+    path: str | Path,
+    info: Info,
+    dtype: Literal["float32", "float16"] = "float16",
+    *,
+    keep: bool = False,
+) -> Pack:
     """A Pack from a GGUF file; quantised blocks are expanded, so the weights are those of the file and no better.
 
-    Takes some seconds and twice the memory of the float32 weights; convert once and keep the Pack.
+    Takes some seconds and twice the memory of the float32 weights; convert once and keep the Pack. With ``keep`` the
+    file itself is a form of the Pack too (``gguf-q4_1``, say).
     """
     file = Path(file)
     architecture = _gguf_architecture(file)
@@ -216,7 +247,8 @@ def from_gguf(file: str | Path, path: str | Path, info: Info, dtype: Literal["fl
         raise HedgerowError(f"{file}: the architecture '{architecture}' is not one that this kind builds{hint}")
     # a quantised file cannot be saved by transformers itself (its configuration refuses), but its arrays can be taken
     net, tokenizer = transformer.from_gguf(file)
-    return save_decoder(path, info, net, _within(tokenizer, net.config.vocab_size), dtype=dtype)
+    pack = save_decoder(path, info, net, _within(tokenizer, net.config.vocab_size), dtype=dtype)
+    return decoder_export.keep(pack, file) if keep else pack
 
 
 def _within(tokenizer: str, vocabulary: int) -> str:

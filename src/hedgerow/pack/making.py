@@ -119,7 +119,7 @@ def add_variant(pack: Pack, name: str, info: VariantInfo, fill: Callable[[Path],
     Returns the Pack opened again; its digest is unchanged.
     """
     if not FORM_NAME.fullmatch(name):
-        raise HedgerowError(f"'{name}' cannot name a variant; use letters, digits and '-'")
+        raise HedgerowError(f"'{name}' cannot name a variant; use letters, digits, '_' and '-'")
     if info.of != pack.digest:
         raise HedgerowError(f"the form '{name}' was made from other weights than {pack.path} holds")
     with files.new_folder(pack.path / "variants" / name, replace=True) as temporary:

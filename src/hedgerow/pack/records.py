@@ -15,7 +15,7 @@ EVIDENCE = ("scores.jsonl", "costs.jsonl")
 MANIFEST = "manifest.json"
 VARIANT = "variant.json"
 _HEX = r"^[0-9a-f]{64}$"
-FORM_NAME = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*")
+FORM_NAME = re.compile(r"[a-z0-9_]+(?:-[a-z0-9_]+)*")
 
 
 class Source(Record):

@@ -14,13 +14,15 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
+from itertools import combinations
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
 import numpy as np
 
 from hedgerow.cost.formats import CACHES, known
-from hedgerow.errors import HedgerowError, did_you_mean
+from hedgerow.cost.formulas import repacked_bytes
+from hedgerow.errors import HedgerowError
 from hedgerow.runtimes import gguf_guard
 
 MISSING = "llama.cpp is not installed: pip install 'hedgerow[llama]'"
@@ -31,7 +33,8 @@ FTYPES = {  # name of a quantisation -> llama.cpp's number of it (llama_ftype)
 TYPES = {"f32": 0, "f16": 1, "q4_0": 2, "q4_1": 3, "q5_0": 6, "q5_1": 7, "q8_0": 8, "iq4_nl": 20, "bf16": 30}
 FLASH = {"auto": -1, "off": 0, "on": 1}
 Rows = Literal["none", "last", "all"]
-_LINES: deque[str] = deque(maxlen=5000)  # of the engine's log: it has one for the whole process
+_LINES: deque[tuple[int, str]] = deque(maxlen=5000)  # (level, line) of the engine's log: one for the whole process
+_WARNING, _ERROR = 3, 4
 
 
 @dataclass(frozen=True)
@@ -139,16 +142,20 @@ class Binding(Protocol):
         ...
 
 
+def _hear(level: int, text: str) -> None:
+    _LINES.append((level, text))
+
+
 def binding() -> Binding:
     """The binding to use; HedgerowError says what to install when there is none."""
     if find_spec("llama_cpp") is not None:
         from hedgerow.runtimes.llama_ctypes import LlamaCpp
 
-        return LlamaCpp(_LINES.append)
+        return LlamaCpp(_hear)
     if find_spec("cyllama") is not None:
         from hedgerow.runtimes.llama_cyllama import Cyllama
 
-        return Cyllama(_LINES.append)
+        return Cyllama(_hear)
     raise HedgerowError(MISSING)
 
 
@@ -163,7 +170,7 @@ class Llama:
             self._handle = self._binding.open(path, options)
         except Exception as e:  # each binding has its own
             raise HedgerowError(f"{path} cannot be opened by llama.cpp: {_why(e)}") from e
-        self._log = tuple(_LINES)
+        self._log = _lines()
         self._model_log = tuple(line for line in self._log if "model buffer size" in line or "preferred buffer" in line)
         self.vocabulary = self._handle.vocabulary
         self._last: list[int] = []  # places of the last token of each sequence in the last decode
@@ -179,7 +186,7 @@ class Llama:
             self._handle.remake(wanted)
         except Exception as e:
             raise HedgerowError(f"{self.path}: llama.cpp cannot make that context: {_why(e)}") from e
-        self.options, self._log = wanted, (*self._model_log, *_LINES)
+        self.options, self._log = wanted, (*self._model_log, *_lines())
 
     @property
     def buffers(self) -> Buffers:
@@ -189,7 +196,7 @@ class Llama:
     def describe(self) -> dict[str, str]:
         """Library, version, build, CPU features, what was repacked, and how attention runs."""
         held = self.buffers
-        repacked = ", ".join(_repacked(self.contents, self._log)) if held.repacked else "nothing of this file"
+        repacked = ", ".join(_repacked(self.contents, held.repacked)) or "nothing of this file"
         fused = next((m[1] for line in self._log if (m := _FUSED.search(line))), "")
         flash = {"enabled": "on", "disabled": "off"}.get(fused, self.options.flash)
         return {**self._binding.about(), "repacked": repacked if self.options.repack else "off", "flash": flash}
@@ -370,21 +377,25 @@ def buffers(lines: Sequence[str]) -> Buffers:
     return Buffers(**{name: round(value) for name, value in found.items()}, lines=tuple(t.strip() for t in told))
 
 
-def _repacked(contents: gguf_guard.Contents, lines: Sequence[str]) -> list[str]:
-    """Formats of the matrices that the build repacked: those of the file less those that the log calls unfit."""
-    unfit = {m[1] for line in lines if (m := re.search(r"\((\w+)\) .*cannot be used with preferred buffer", line))}
+def _repacked(contents: gguf_guard.Contents, size: int | None) -> tuple[str, ...]:
+    """Formats that the build repacked: those whose bytes add up to what the log says (it names no format)."""
+    if not size:
+        return ()
     parts = contents.weights.parts
-    names = {name for part in ("attention", "ffn", "head") for name in parts.get(part, {})}  # type: ignore[call-overload]
-    return sorted((names or unfit) - {"f32", "f16", "bf16"})
+    names = sorted({n for part, held in parts.items() if part in ("attention", "ffn", "head") for n in held})
+    choices = [c for count in range(1, len(names) + 1) for c in combinations(names, count)]
+    return min(choices, key=lambda c: abs(repacked_bytes(contents.weights, c) - size), default=())
+
+
+def _lines() -> tuple[str, ...]:
+    return tuple(text for _, text in _LINES)
 
 
 def _why(error: Exception) -> str:
-    """The engine's own last word on it, or the exception's."""
-    words = [line.strip() for line in _LINES if re.search(r"error|fail|unknown|invalid|missing", line, re.IGNORECASE)]
+    """The engine's own last complaint, or the exception's words."""
+    words = [text.strip() for level, text in _LINES if level in (_WARNING, _ERROR) and re.search(_FAULT, text)]
     said = (str(error).strip().splitlines() or [type(error).__name__])[0]
     return (words[-1] if words else said)[:300]
 
 
-def near(name: str) -> str:
-    """did-you-mean for a format's name."""
-    return did_you_mean(name, FTYPES)
+_FAULT = re.compile(r"error|fail|unknown|invalid|missing|not|unsupported|require", re.IGNORECASE)

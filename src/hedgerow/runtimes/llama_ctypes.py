@@ -18,13 +18,13 @@ _heard: list[Any] = []  # the callback, which must outlive the library's use of 
 class LlamaCpp:
     """The binding."""
 
-    def __init__(self, listen: Callable[[str], object]) -> None:
+    def __init__(self, listen: Callable[[int, str], object]) -> None:
         import llama_cpp
 
         self._library: Any = llama_cpp
 
         def hear(level: int, text: bytes, data: Any) -> None:
-            listen(text.decode("utf-8", errors="replace"))
+            listen(level, text.decode("utf-8", errors="replace"))
 
         _heard[:] = [self._library.llama_log_callback(hear)]
         self._library.llama_log_set(_heard[0], ctypes.c_void_p(0))

@@ -20,7 +20,7 @@ from hedgerow.runtimes.llama import FLASH, MOST, TYPES, Options
 _COMPILED = {"0.2.18": "AVX AVX2 FMA F16C"}
 
 
-_heard: list[Callable[[str], object]] = []
+_heard: list[Callable[[int, str], object]] = []
 _open: weakref.WeakSet[_Handle] = weakref.WeakSet()
 
 
@@ -34,14 +34,14 @@ def _leave(library: Any) -> None:
 class Cyllama:
     """The binding."""
 
-    def __init__(self, listen: Callable[[str], object]) -> None:
+    def __init__(self, listen: Callable[[int, str], object]) -> None:
         from cyllama.llama import llama_cpp
 
         self._library: Any = llama_cpp
         if not _heard:  # a callback that outlives the interpreter ends the process with a fault
             atexit.register(_leave, llama_cpp)
         _heard[:] = [listen]
-        llama_cpp.set_log_callback(lambda level, text: _heard[0](text))
+        llama_cpp.set_log_callback(lambda level, text: _heard[0](level, text))
 
     def about(self) -> dict[str, str]:
         """Library, version, llama.cpp's build and what it was compiled for."""

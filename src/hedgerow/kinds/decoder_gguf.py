@@ -1,0 +1,200 @@
+"""Decoders in llama.cpp: the forms ``gguf-f16``, ``gguf-q8_0``, ``gguf-q4_0`` … of a Pack, and bare GGUF files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hedgerow.cost import Geometry, Memory, Weights, configs, formulas
+from hedgerow.errors import HedgerowError
+from hedgerow.kinds import decoder_phases, texts
+from hedgerow.kinds.arrays import answers_finite
+from hedgerow.kinds.base import Flops, Held, Phase, Size
+from hedgerow.kinds.decoder_engine import BATCH_TOKENS, Body, Likelihood, choose, exact_prompts
+from hedgerow.kinds.transformer_flops import flops
+from hedgerow.runtimes.llama import Llama, Options, open_gguf
+
+FILE = "model.gguf"
+_GRAIN = 256  # contexts are made in steps of this, so that one serves the next text too
+
+
+class GgufDecoder:
+    """A model in llama.cpp: generation, likelihoods, vectors."""
+
+    def __init__(self, body: Body, llama: Llama, settings: Mapping[str, Any], sha256: str = "") -> None:
+        self._body, self._llama, self._settings = body, llama, dict(settings)
+        contents = llama.contents
+        names = {t.name: t.shape for t in contents.tensors}
+        self.geometry: Geometry = configs.from_gguf(contents.fields, names, body.where)
+        self.weights: Weights = contents.weights
+        self._sha256 = sha256
+        self.runtime = llama.describe()
+        held = llama.buffers
+        self.weights_bytes = (held.weights or contents.bytes) + (held.repacked or 0)
+
+    # --- vectors -----------------------------------------------------------------------------------------------------
+    def encode(self, inputs: Sequence[str], batch_tokens: int = BATCH_TOKENS) -> np.ndarray:
+        """[n, d] float32: the mean of the last hidden states of each text's tokens."""
+        tokens = [ids[: self._body.max_tokens] or [self._body.padding] for ids in self._body.tokens(inputs)]
+        if not tokens:
+            return np.zeros((0, self._body.sizes.width), dtype=np.float32)
+        self._room(max(map(len, tokens)), hidden=True)
+        return answers_finite(self._llama.vectors(tokens), self._body.where)
+
+    # --- generation --------------------------------------------------------------------------------------------------
+    def generate(
+        self, prompts: Sequence[str], new: int, temperature: float = 0.0, seed: int = 0
+    ) -> list[tuple[str, int, int, str]]:
+        """(text, prompt tokens, new tokens, 'end' or 'length') per prompt, as the torch form gives it."""
+        body = self._body
+        if not 1 <= new < body.max_tokens:
+            raise HedgerowError(f"'new' must lie between 1 and {body.max_tokens - 1} for this model (got {new})")
+        if not temperature >= 0:
+            raise HedgerowError(f"'temperature' must be 0 or more (got {temperature})")
+        random = np.random.default_rng(seed)
+        start = [] if body.start is None else [body.start]
+        out = []
+        for ids in body.tokens(prompts):
+            prompt = (ids or start or [body.padding])[-(body.max_tokens - new) :]
+            self._room(len(prompt) + new)
+            made, ended = self._continue(prompt, new, temperature, random)
+            out.append((body.tokens.decode(made), len(prompt), len(made), "end" if ended else "length"))
+        return out
+
+    def _continue(
+        self, prompt: list[int], new: int, temperature: float, random: np.random.Generator
+    ) -> tuple[list[int], bool]:
+        self._llama.clear()
+        logits = self._llama.prefill(prompt)
+        made: list[int] = []
+        for step in range(new):
+            token = int(choose(answers_finite(logits[None], self._body.where), temperature, random)[0])
+            if token in self._body.ends:
+                return made, True
+            made.append(token)
+            if step < new - 1:
+                self._llama.step([token], len(prompt) + step)
+                logits = self._llama.last()
+        return made, False
+
+    # --- likelihood --------------------------------------------------------------------------------------------------
+    def loglikelihood(self, pairs: Sequence[tuple[str, str]], batch_tokens: int = BATCH_TOKENS) -> list[Likelihood]:
+        """How likely each continuation is after its prompt; both are cut into tokens as one text."""
+        out = []
+        for prompt, continuation in pairs:
+            ids, count = self._body.pair(prompt, continuation)
+            self._room(len(ids))
+            logp, greedy = self._llama.logprobs(ids, count)
+            total = float(answers_finite(np.asarray(logp.sum()), self._body.where))
+            out.append(Likelihood(total, bool(greedy.all()), count))
+        return out
+
+    def _room(self, tokens: int, hidden: bool = False) -> None:
+        """A context that holds ``tokens`` of one sequence."""
+        now = self._llama.options
+        if now.context < tokens or now.hidden != hidden or now.sequences != 1:
+            wanted = max(now.context, -(-tokens // _GRAIN) * _GRAIN)
+            self._llama.adapt(context=wanted, sequences=1, hidden=hidden)
+
+    # --- the interface -----------------------------------------------------------------------------------------------
+    def predict(self, inputs: Sequence[Any], options: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """One generated text per prompt."""
+        prompts = [texts.good_text(i) for i in inputs]
+        made = self.generate(prompts, int(options["new"]), float(options["temperature"]), int(options["seed"]))
+        names = ("prompt", "text", "prompt_tokens", "new_tokens", "stop")
+        return [dict(zip(names, (prompt, *one), strict=True)) for prompt, one in zip(prompts, made, strict=True)]
+
+    def phases(self, inputs: Sequence[Any], size: Size) -> list[Phase]:
+        """ttft, prefill and decode, see :mod:`hedgerow.kinds.decoder_phases`."""
+        needed = size.get("depth", 0) + size["prompt"] + size["new"]
+        context = max(int(self._settings.get("context", 0)), size.get("context", 0), -(-needed // _GRAIN) * _GRAIN)
+        self._llama.adapt(context=context, sequences=len(inputs), hidden=False)
+        return decoder_phases.phases(
+            _Stepper(self._llama), lambda count: exact_prompts(self._body, inputs, count), size, self._held()
+        )
+
+    def _held(self) -> Held:
+        now = self._llama.options
+        options = {"context": now.context, "ubatch": now.ubatch, "cache_k": now.cache_k, "cache_v": now.cache_v}
+        return Held(options, self.memory, self.geometry, self.weights, self._sha256)
+
+    def memory(self) -> dict[str, Memory]:
+        """Weights, cache and compute buffer by formula, and as the engine's log prints them."""
+        now, held = self._llama.options, self._llama.buffers
+        repacked = tuple(self.runtime["repacked"].split(", ")) if held.repacked else ()
+        formula = formulas.memory(
+            self.geometry,
+            self.weights,
+            now.context * now.sequences,
+            cache_k=now.cache_k,
+            cache_v=now.cache_v,
+            ubatch=now.ubatch,
+            repacked=repacked,
+        )
+        told = [held.weights, held.kv, held.compute, held.repacked, held.output]
+        other = sum(v for v in (held.repacked, held.output) if v is not None)
+        printed = Memory(
+            weights=held.weights,
+            kv=held.kv,
+            compute=held.compute,
+            other=other,
+            total=sum(v for v in told if v is not None),
+        )
+        return {"formula": formula, "printed": printed}
+
+    def flops(self, phase: str, size: Size, batch: int) -> Flops | None:
+        """By formula; a decode step at the mean depth of those that are timed."""
+        if phase in ("prefill", "ttft"):
+            return flops(self._body.sizes, batch, size["prompt"], past=size.get("depth", 0), logits=1)
+        if phase == "decode":
+            return flops(self._body.sizes, batch, 1, past=decoder_phases.mean_depth(size), logits=1)
+        return None
+
+
+class _Stepper:
+    """llama.cpp by positions."""
+
+    def __init__(self, llama: Llama) -> None:
+        self._llama, self._at = llama, 0
+
+    def restart(self, past: np.ndarray) -> None:
+        """See :class:`decoder_phases.Stepper`."""
+        self._llama.clear()
+        self._at = past.shape[1]
+        if self._at:
+            self._llama.feed(past.tolist(), 0, "none")
+
+    def back(self, position: int) -> None:
+        """See :class:`decoder_phases.Stepper`."""
+        if position == 0:
+            self._llama.clear()
+        else:
+            self._llama.rewind(position)
+        self._at = position
+
+    def fill(self, ids: np.ndarray) -> None:
+        """See :class:`decoder_phases.Stepper`."""
+        self._llama.feed(ids.tolist(), self._at)
+        self._at += ids.shape[1]
+
+    def step(self, tokens: np.ndarray) -> None:
+        """See :class:`decoder_phases.Stepper`."""
+        self._llama.step(tokens.tolist(), self._at)
+        self._at += 1
+
+    def sample(self) -> np.ndarray:
+        """See :class:`decoder_phases.Stepper`."""
+        return np.asarray([int(self._llama.last(s).argmax()) for s in range(self._llama.options.sequences)])
+
+
+def load(body: Body, path: Path, threads: int, settings: Mapping[str, Any], sha256: str = "") -> GgufDecoder:
+    """Open the file as a form of a Pack; ``settings``: cache_k, cache_v, ubatch, context, repack, flash."""
+    options = replace(Options(threads=threads, context=_GRAIN), **settings)
+    llama = open_gguf(path, options)
+    if llama.vocabulary != body.sizes.vocabulary:
+        raise HedgerowError(f"{path} has {llama.vocabulary} tokens, the Pack's net {body.sizes.vocabulary}")
+    return GgufDecoder(body, llama, settings, sha256)
