@@ -18,7 +18,18 @@ from hedgerow.placing.dag import Demand, app_of, stream
 from hedgerow.placing.fleet import Fleet
 from hedgerow.placing.physics import Clock, Log, Machine
 from hedgerow.placing.policies import policy
-from hedgerow.placing.view import DOWN, NO_WAY_HOME, NO_WAY_IN, NOT_OWN, Believed, Input, JobRef, View, refused
+from hedgerow.placing.view import (
+    DOWN,
+    NO_WAY_HOME,
+    NO_WAY_IN,
+    NOT_HOME,
+    NOT_OWN,
+    Believed,
+    Input,
+    JobRef,
+    View,
+    refused,
+)
 
 
 def view_of(believed: Believed, now: float = 0.0, up: Any = None, **arrays: Any) -> View:
@@ -58,14 +69,14 @@ def test_the_same_arguments_give_the_same_answer_and_nothing_is_changed(name: st
         placements, state = chosen.place(ready, view, chosen.start(FLEET), np.random.default_rng(7))
         answers.append([p.replicas for p in placements])
         assert [p.job for p in placements] == ready
-        assert chosen.learn(state, None) == state  # type: ignore[arg-type]
+        assert chosen.learn(state, None) is state  # type: ignore[arg-type]
     assert answers[0] == answers[1]
     for name_, array in before.items():
         assert np.array_equal(array, getattr(view, name_))
         assert not getattr(view, name_).flags.writeable
 
 
-@pytest.mark.parametrize("name", sorted(POLICIES))
+@pytest.mark.parametrize("name", sorted(set(POLICIES) - {"cloud-only"}))
 def test_nobody_is_chosen_who_cannot(name: str) -> None:
     devices = [f.device("a"), f.device("b", rules={"own_only": True}), f.device("c"), f.device("d"), f.device("e")]
     links = [
@@ -82,7 +93,10 @@ def test_nobody_is_chosen_who_cannot(name: str) -> None:
     for seed in range(20):
         ((placement,), _) = policy(name).place([job(believed)], view, None, np.random.default_rng(seed))
         assert placement.replicas == (0,)
-        assert list(placement.reason.refused[:4]) in ([0, NOT_OWN, DOWN, NO_WAY_HOME], [0, 5, 5, 5])
+        assert list(placement.reason.refused[:4]) in (
+            [0, NOT_OWN, DOWN, NO_WAY_HOME],
+            [0, NOT_HOME, NOT_HOME, NOT_HOME],
+        )
     nobody = view_of(believed, up=[False, True, False, False, False])
     ((placement,), _) = policy(name).place([job(believed)], nobody, None, np.random.default_rng(0))
     assert placement.replicas == ()

@@ -25,6 +25,7 @@ from hedgerow.placing.view import Believed, Event, Input, JobRef, Placement, Pol
 from hedgerow.placing.world import World, draw
 from hedgerow.run import seeds
 
+
 class Driver:
     """The planner at work in one simulated run; :func:`hedgerow.placing.simulator.run` reads what it leaves."""
 
@@ -53,7 +54,9 @@ class Driver:
                     self._finished, self._evicted)
             for d in range(len(self.fleet.devices))
         ]  # fmt: skip
-        self.wires = Wires(known.network, self.truth, self.clock, self.log, lambda d: self.machines[d].up, self._carried)
+        self.wires = Wires(
+            known.network, self.truth, self.clock, self.log, lambda d: self.machines[d].up, self._carried
+        )
         self.book = Ledger(known, self.machines, planner)
         self.fate = Fate(self, trace or Trace(()))
         places = {name: d for d, name in enumerate(self.fleet.names)}
@@ -331,6 +334,9 @@ class Driver:
 
     def _learn(self, event: Event) -> None:
         self.state = self.policy.learn(self.state, event)
+
+    def _is_up(self, device: int) -> bool:
+        return self.machines[device].up
 
     def _carried(self, link: int, nbytes: int, seconds: float) -> None:
         self.book.learner.transferred(link, nbytes, seconds, self.clock.now)

@@ -2,9 +2,9 @@
 
 Three estimators, each with a frozen form that policies see in their view (:class:`Beliefs`):
 
-- **links**: exponential average and 10 % quantile of the rates at which whole transfers passed a directed link, each with
-  its age. Free: nothing is sent for it. The control ``ping`` is what IBDASH does: 1024 bytes over half a round trip,
-  which is latency and says nothing of the rate.
+- **links**: exponential average and 10 % quantile of the rates at which whole transfers passed a directed link, each
+  with its age. Free: nothing is sent for it. The control ``ping`` is what IBDASH does: 1024 bytes over half a round
+  trip, which is latency and says nothing of the rate.
 - **co-running**: seconds that a job of type t takes longer per job of type u beside it: ridge regression per device
   and type, drawn towards the prior where nothing was seen.
 - **survival**: deaths per second of being up: Gamma prior from the fleet's file, or Kaplan and Meier 1958.
@@ -69,7 +69,7 @@ def ridge(prior: Floats, beside: Floats, excess: Floats, strength: float) -> Flo
     ``beside`` [n, T] mean number of running jobs of each type, ``excess`` [n] seconds more than alone.
     """
     gram = beside.T @ beside + strength * np.eye(len(prior))
-    return np.maximum(np.linalg.solve(gram, beside.T @ excess + strength * prior), 0.0)
+    return np.asarray(np.maximum(np.linalg.solve(gram, beside.T @ excess + strength * prior), 0.0))
 
 
 def kaplan_meier(lives: Sequence[tuple[float, bool]], at: float) -> float:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 BUSY_FROM = 0.5  # share of the processor that the owner takes
 _NUMBER, _TEXT = "a number", "a text"
-_EVENTS: dict[str, dict[str, str]] = {  # the fields of each event; a leading ? marks what may be absent, ~ what may be null
+_EVENTS: dict[str, dict[str, str]] = {  # fields of each event; ? marks what may be absent, ~ what may be null
     "arrive": {"request": _TEXT, "home": _TEXT, "?app": _TEXT, "?size": _NUMBER},
     "down": {"dev": _TEXT},
     "up": {"dev": _TEXT},

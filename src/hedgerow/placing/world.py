@@ -51,7 +51,10 @@ class Truth:
 
 
 def draw(world: World, fleet: Fleet, requests: int, jobs: int, seed: int, works: Sequence[str] = ()) -> Truth:
-    """The truth of one seed. ``works`` names the types that may run beside one another. A device or link keeps its draw when others are unplugged: streams go by name."""
+    """The truth of one seed. ``works`` names the types that may run beside one another.
+
+    A device or link keeps its draw when others are unplugged: streams go by name.
+    """
     named = seeds(seed)
 
     def error(name: str, assumed: bool) -> float:

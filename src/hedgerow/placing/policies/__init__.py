@@ -9,8 +9,23 @@ from hedgerow.placing.view import Policy
 
 POLICIES = {
     "earliest-finish": "hedgerow.placing.policies.earliest_finish",
-    "local-only": "hedgerow.placing.policies.local_only",
+    "mtec": "hedgerow.placing.policies.mtec",
+    "lookahead": "hedgerow.placing.policies.lookahead",
+    "ibdash": "hedgerow.placing.policies.ibdash",
+    "lavea-sqlf": "hedgerow.placing.policies.lavea_sqlf",
+    "lavea-sslf": "hedgerow.placing.policies.lavea_sslf",
+    "petrel": "hedgerow.placing.policies.petrel",
+    "lats": "hedgerow.placing.policies.lats",
+    "dcc": "hedgerow.placing.policies.dcc",
+    "round-robin": "hedgerow.placing.policies.round_robin",
     "random": "hedgerow.placing.policies.random",
+    "heft": "hedgerow.placing.policies.heft",
+    "cpop": "hedgerow.placing.policies.cpop",
+    "peft-list": "hedgerow.placing.policies.peft_list",
+    "min-completion": "hedgerow.placing.policies.min_completion",
+    "condor-rank": "hedgerow.placing.policies.condor_rank",
+    "local-only": "hedgerow.placing.policies.local_only",
+    "cloud-only": "hedgerow.placing.policies.cloud_only",
 }
 
 
