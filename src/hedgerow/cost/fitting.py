@@ -130,8 +130,11 @@ def _columns(plan: _Plan, parts: dict[str, float]) -> list[float]:
     return [summed[name] for name in plan.own]
 
 
-def _solve(matrix: list[list[float]], seconds: Sequence[float], least: Sequence[float]) -> np.ndarray:
-    """Coefficients ≥ ``least`` of the smallest relative squared error; rows far off count less (Huber at 5 %)."""
+def solve(matrix: Sequence[Sequence[float]], seconds: Sequence[float], least: Sequence[float]) -> np.ndarray:
+    """Coefficients ≥ ``least`` of the smallest relative squared error; rows far off count less (Huber at 5 %).
+
+    ``matrix``: a row of terms for each time in ``seconds`` (any unit).
+    """
     a, t = np.asarray(matrix, dtype=float), np.asarray(seconds, dtype=float)
     low = np.asarray(least, dtype=float)
     rest = 1.0 - a @ low / t
@@ -142,7 +145,7 @@ def _solve(matrix: list[list[float]], seconds: Sequence[float], least: Sequence[
         x = nnls(relative * weight[:, None], rest * weight)
         off = np.abs(rest - relative @ x)
         weight = np.sqrt(np.minimum(1.0, 0.05 / np.maximum(off, 1e-12)))
-    return x + low
+    return np.asarray(x + low)
 
 
 def fit(
@@ -184,7 +187,7 @@ def _fit_decode(rows: Sequence[Sample]) -> dict[str, Any]:
     terms = [predict.decode_terms(r.geometry, r.weights, r.tokens) for r in rows]
     plan = _plan([t[2] for t in terms])
     matrix = [[one, layers, seen, *_columns(plan, read)] for one, layers, read, seen in terms]
-    x = _solve(matrix, [r.seconds for r in rows], [0.0] * 3 + [1 / _FASTEST] * len(plan.own))
+    x = solve(matrix, [r.seconds for r in rows], [0.0] * 3 + [1 / _FASTEST] * len(plan.own))
     return {
         "step_s": float(x[0]), "layer_s": float(x[1]), "attention_s": float(x[2]),
         "decode": {name: float(1 / v) for name, v in zip(plan.own, x[3:], strict=True)},
@@ -195,7 +198,7 @@ def _fit_prefill(rows: Sequence[Sample], ubatch: int) -> dict[str, Any]:
     terms = [predict.prefill_terms(r.geometry, r.weights, r.tokens, r.past, ubatch) for r in rows]
     plan = _plan([t[2] for t in terms])
     matrix = [[one, layers, pairs, head, *_columns(plan, body)] for one, layers, body, pairs, head in terms]
-    x = _solve(matrix, [r.seconds for r in rows], [0.0] * 3 + [1 / _FASTEST_FLOPS] * (1 + len(plan.own)))
+    x = solve(matrix, [r.seconds for r in rows], [0.0] * 3 + [1 / _FASTEST_FLOPS] * (1 + len(plan.own)))
     return {
         "prefill_s": float(x[0]), "prefill_layer_s": float(x[1]), "prefill_attention_s": float(x[2]),
         "head": float(1 / x[3]), "prefill": {name: float(1 / v) for name, v in zip(plan.own, x[4:], strict=True)},
