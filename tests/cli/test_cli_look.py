@@ -174,7 +174,7 @@ def test_data_of_a_source(run: Run, data_cache: Path) -> None:
 def test_data_that_is_not_here_and_may_not_be_fetched(run: Run) -> None:
     run("data", "minilm", "--offline").failed("minilm", "offline")
     run("data", "minilmm").failed("minilmm", "did you mean 'minilm'")
-    assert run("data", "--prune", "--json").json == {"removed": [], "bytes": 0}
+    assert run("data", "--prune", "--json").json == {"removed": [], "bytes": 0, "kept": []}
 
 
 def test_a_read_only_pack_is_used_and_shown(run: Run, pack: Path) -> None:
