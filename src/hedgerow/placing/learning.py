@@ -191,7 +191,7 @@ def hazard(lives: Sequence[tuple[float, bool]], age: float) -> float:
         return 0.0
     span = total / deaths
     now, later = kaplan_meier(lives, age), kaplan_meier(lives, age + span)
-    return float(-np.log(later / now) / span) if now > 0 and later > 0 else deaths / total
+    return float(-np.log(later / now) / span) if 0 < later < now else deaths / total
 
 
 def probe_matters(network: Network, low: Floats, high: Floats, link: int, score: Sequence[float], share: float) -> bool:

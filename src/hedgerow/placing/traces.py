@@ -156,14 +156,21 @@ def recorded(log: Sequence[Mapping[str, Any]], ended_s: float, rates: Mapping[tu
         {"t": 0.0, "ev": "bw", "src": src, "dst": dst, "mbps": mbps} for (src, dst), mbps in rates.items()
     ]
     attempts: dict[int, dict[str, Any]] = {}
-    since: dict[int, float] = {}
+    since: dict[int, float] = {}  # of each attempt: when its phase began, less what its device had stood still before
+    still: dict[str, float] = {}  # seconds that each device has stood still
+    stopped: dict[str, float] = {}
     plain = {"down": "down", "up": "up", "pause": "sleep", "resume": "wake"}
     for row in log:
         event, at = row["ev"], row["t"]
         if event == "arrive":
             rows.append({"t": at, "ev": "arrive", "request": row["request"], "home": row["dev"]})
         elif event in plain:
-            rows.append({"t": at, "ev": plain[event], "dev": row["dev"]})
+            device = row["dev"]
+            rows.append({"t": at, "ev": plain[event], "dev": device})
+            if event == "pause":
+                stopped[device] = at
+            elif device in stopped:
+                still[device] = still.get(device, 0.0) + at - stopped.pop(device)
         elif event == "bw":
             rows.append({"t": at, "ev": "bw", "src": row["src"], "dst": row["dst"], "mbps": row["mbps"]})
         elif event == "place":
@@ -171,15 +178,15 @@ def recorded(log: Sequence[Mapping[str, Any]], ended_s: float, rates: Mapping[tu
             attempts[row["attempt"]] = {"t": at, "ev": "ran", **fixed, "load_s": None, "run_s": None}
             rows.append(attempts[row["attempt"]])
         elif event == "load":
-            since[row["attempt"]] = at
+            since[row["attempt"]] = at - still.get(row["dev"], 0.0)
         elif event == "loaded":
-            attempts[row["attempt"]]["load_s"] = at - since[row["attempt"]]
+            attempts[row["attempt"]]["load_s"] = at - still.get(row["dev"], 0.0) - since[row["attempt"]]
         elif event == "start":
-            since[row["attempt"]] = at
+            since[row["attempt"]] = at - still.get(row["dev"], 0.0)
             if attempts[row["attempt"]]["load_s"] is None:
                 attempts[row["attempt"]]["load_s"] = 0.0
         elif event == "finish":
-            attempts[row["attempt"]]["run_s"] = at - since[row["attempt"]]
+            attempts[row["attempt"]]["run_s"] = at - still.get(row["dev"], 0.0) - since[row["attempt"]]
     return replace(trace_of(rows, "the recording"), replayed=True)
 
 
