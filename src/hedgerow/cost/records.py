@@ -59,6 +59,7 @@ class Cost(Record):
     p95_ms: float
     mean_ms: float
     min_ms: float | None = None
+    samples_ms: tuple[float, ...] = ()  # every timed call in order, where a row keeps them
     peak_bytes: int | None = None  # peak resident memory of a fresh process
     baseline_bytes: int | None = None  # of it: interpreter and runtime, before the Pack was loaded
     weights_bytes: int | None = None  # of the arrays that the runtime holds

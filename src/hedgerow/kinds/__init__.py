@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from importlib import import_module
 from pathlib import Path
@@ -40,11 +40,14 @@ class Model:
     kind: Kind
     variant: str
     threads: int
+    settings: Mapping[str, Any] = field(default_factory=dict)  # of loading, as the kind's unit names them
 
     @cached_property
     def engine(self) -> Engine:
         """The loaded form."""
-        return self.kind.load(self.pack, self.variant, self.threads)
+        load: Any = self.kind.load  # settings are those that its unit names
+        found: Engine = load(self.pack, self.variant, self.threads, **self.settings)
+        return found
 
     def predict(self, inputs: Sequence[Any], **options: Any) -> list[dict[str, Any]]:
         """One answer per input (see the kind's ``schema``). Unknown options raise HedgerowError."""
@@ -77,3 +80,23 @@ def open(path: str | Path | Pack, variant: str | None = None, threads: int = 1, 
     elif variant not in forms:
         raise HedgerowError(f"{pack.path} has no form '{variant}'{did_you_mean(variant, forms)}")
     return Model(pack, which, variant, threads)
+
+
+def loaded(
+    path: str | Path, variant: str, threads: int = 1, settings: Mapping[str, Any] | None = None
+) -> tuple[Kind, Engine]:
+    """Kind and engine of a Pack's form, or of a bare GGUF file; ``settings`` of loading as the unit names them."""
+    given = dict(settings or {})
+    if Path(path).suffix == ".gguf":
+        which = kind("decoder-lm")
+        _known_settings(which, given)
+        return which, import_module("hedgerow.kinds.decoder_gguf").open_file(Path(path), threads, given)
+    model = open(path, variant, threads, verify=False)
+    _known_settings(model.kind, given)
+    return model.kind, replace(model, settings=given).engine
+
+
+def _known_settings(which: Kind, given: Mapping[str, Any]) -> None:
+    for name in given:
+        if name not in which.unit.settings:
+            raise HedgerowError(f"{which.name} has no setting '{name}'{did_you_mean(name, which.unit.settings)}")

@@ -120,7 +120,10 @@ class Kind(Protocol):
         ...
 
     def load(self, pack: Pack, variant: str, threads: int) -> Engine:
-        """Load one form; HedgerowError says what to install when its runtime is missing."""
+        """Load one form; HedgerowError says what to install when its runtime is missing.
+
+        A kind whose ``unit`` names settings takes these by name besides.
+        """
         ...
 
     def export(self, pack: Pack, to: str) -> Pack:

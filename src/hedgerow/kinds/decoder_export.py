@@ -65,16 +65,20 @@ def export(
 
 def keep(pack: Pack, file: Path) -> Pack:
     """Add the GGUF file that a Pack was made from as a form of it, unchanged."""
+    form = form_of_file(file)
+    if form not in FORMS:
+        raise HedgerowError(f"{file}: no form of a Pack is called '{form}'; its weights are in the Pack")
+    info = VariantInfo(runtime="gguf", of=pack.digest, quantisation=form.removeprefix(PREFIX))
+    info.details.update({"remarks": ["the file that this Pack was made from"], **described(file)})
+    return add_variant(pack, form, info, lambda folder: files.link_or_copy(file, folder / FILE))
+
+
+def form_of_file(file: Path) -> str:
+    """'gguf-q4_1' for a GGUF file, by what its header says, else by its most frequent format; HedgerowError for none."""
     contents = read(file)
     number = contents.fields.get("general.file_type")
     name = next((n for n, f in FTYPES.items() if f == number), None) or next(iter(contents.weights.mix))
-    if PREFIX + name not in FORMS:
-        raise HedgerowError(
-            f"{file} is of the format '{name}', which no form is named after; its weights are in the Pack"
-        )
-    info = VariantInfo(runtime="gguf", of=pack.digest, quantisation=name)
-    info.details.update({"remarks": ["the file that this Pack was made from"], **described(file)})
-    return add_variant(pack, PREFIX + name, info, lambda folder: files.link_or_copy(file, folder / FILE))
+    return PREFIX + name
 
 
 def described(file: Path) -> dict[str, Any]:

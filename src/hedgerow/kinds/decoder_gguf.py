@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import numpy as np
 
 from hedgerow.cost import Geometry, Memory, Weights, configs, formulas
 from hedgerow.errors import HedgerowError
-from hedgerow.kinds import decoder_phases, texts
+from hedgerow.kinds import decoder_phases, texts, transformer
 from hedgerow.kinds.arrays import answers_finite
 from hedgerow.kinds.base import Flops, Held, Phase, Size
 from hedgerow.kinds.decoder_engine import BATCH_TOKENS, Body, Likelihood, choose, exact_prompts
@@ -198,3 +200,65 @@ def load(body: Body, path: Path, threads: int, settings: Mapping[str, Any], sha2
     if llama.vocabulary != body.sizes.vocabulary:
         raise HedgerowError(f"{path} has {llama.vocabulary} tokens, the Pack's net {body.sizes.vocabulary}")
     return GgufDecoder(body, llama, settings, sha256)
+
+
+class FileTokens:
+    """The tokenizer inside a GGUF file, as a Pack's ``texts.Tokens`` is asked."""
+
+    def __init__(self, llama: Llama) -> None:
+        self._llama = llama
+        self.size = llama.vocabulary
+
+    def __call__(self, given: Sequence[str], *, special: bool = True) -> list[list[int]]:
+        """Token numbers of each text; with ``special`` a start token where the file asks for one."""
+        return [self._llama.tokenize(text, start=special, special=True) for text in given]
+
+    def spans(self, text: str) -> tuple[list[int], list[int]]:
+        """Token numbers, and for each the place in the text where it ends (0 for a start token)."""
+        ids = self._llama.tokenize(text, special=True)
+        first = len(ids) - len(self._llama.tokenize(text, start=False, special=True))
+        ends = [len(self._llama.text(ids[first : i + 1])) for i in range(first, len(ids))]
+        return ids, [0] * first + ends
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of token numbers."""
+        return self._llama.text(ids)
+
+
+def open_file(path: Path, threads: int, settings: Mapping[str, Any] | None = None) -> GgufDecoder:
+    """Open a bare GGUF file, with its own tokenizer; a file without one answers to numbers only."""
+    given = dict(settings or {})
+    llama = open_gguf(path, replace(Options(threads=threads, context=_GRAIN), **given))
+    fields, names = llama.contents.fields, {t.name: t.shape for t in llama.contents.tensors}
+    whole = configs.from_gguf(fields, names, str(path))
+    heads, kv, ffn = (max(v) if isinstance(v, tuple) else v for v in (whole.heads, whole.kv_heads, whole.ffn))
+    sizes = transformer.Geometry(
+        layers=whole.layers, width=whole.width, heads=heads, kv_heads=kv, head=whole.head, ffn=ffn, gated=whole.gated,
+        vocabulary=llama.vocabulary, tied=whole.tied, positions=whole.positions,
+    )  # fmt: skip
+    start, end = (fields.get(f"tokenizer.ggml.{name}_token_id") for name in ("bos", "eos"))
+    words: Any = FileTokens(llama) if fields.get("tokenizer.ggml.tokens") else Numbers(llama.vocabulary)
+    ends = frozenset() if end is None else frozenset({int(end)})
+    pad = int(fields.get("tokenizer.ggml.padding_token_id", 0) or 0)
+    body = Body(str(path), words, sizes, sizes.positions, pad, start, ends)
+    return GgufDecoder(body, llama, given)
+
+
+class Numbers:
+    """Stands for the tokenizer of a file that has none (random weights): a word becomes some number."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+
+    def __call__(self, given: Sequence[str], *, special: bool = True) -> list[list[int]]:
+        """One token a word."""
+        return [[crc32(word.encode()) % self.size for word in text.split()] for text in given]
+
+    def spans(self, text: str) -> tuple[list[int], list[int]]:
+        """One token a word, with where it ends."""
+        found = [(crc32(m[0].encode()) % self.size, m.end()) for m in re.finditer(r"\S+", text)]
+        return [n for n, _ in found], [end for _, end in found]
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The numbers themselves."""
+        return " ".join(map(str, ids))

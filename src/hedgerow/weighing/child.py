@@ -11,17 +11,29 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from hedgerow.cost import Memory
 from hedgerow.errors import HedgerowError
-from hedgerow.kinds.base import Engine, Kind, Phase
+from hedgerow.kinds.base import Engine, Held, Kind, Phase
 from hedgerow.schema import check
 from hedgerow.weighing import device
-from hedgerow.weighing.timing import PLANS, Budget, Clock, Grid, Order, Samples, cells, predict_seconds, time_phase
+from hedgerow.weighing.timing import (
+    PLANS,
+    Budget,
+    Clock,
+    Grid,
+    Order,
+    Samples,
+    cells,
+    predict_seconds,
+    row_key,
+    time_phase,
+)
 
 _LEAST_SECONDS = 2.0  # for the calls themselves, however long loading took
 
@@ -53,21 +65,21 @@ def main() -> None:
 def measure(order: Order) -> Iterator[dict[str, Any]]:
     """Load, then time every cell of the grid; yields the events."""
     from hedgerow import kinds
-    from hedgerow.runtimes import RUNTIMES, runtime_of
+    from hedgerow.runtimes import module_of
 
     started = time.monotonic()
-    import_module(RUNTIMES[runtime_of(order.variant)][0])
+    import_module(module_of(order.variant))
     imported = time.monotonic()
     baseline, _ = device.process_memory()
+    before = device.resident()
     load, stall = device.load_average(), Stall()
-    model = kinds.open(order.pack, order.variant, order.threads, verify=False)
-    engine = model.engine
+    kind, engine = kinds.loaded(order.pack, order.variant, order.threads, order.settings)
     ready = time.monotonic()
     peak = device.process_memory()[1]
     ms = round((ready - order.spawned) * 1e3, 3)
     common = {
         "runtime": engine.runtime,
-        "unit": model.kind.unit.name,
+        "unit": kind.unit.name,
         "weights_bytes": engine.weights_bytes,
         "baseline_bytes": baseline,
         "load": load,
@@ -81,7 +93,10 @@ def measure(order: Order) -> Iterator[dict[str, Any]]:
     }
     if not order.load_only:
         left = max(_LEAST_SECONDS, order.seconds - (ready - order.spawned))
-        for event in sweep(engine, model.kind, order.grid, left, peak, load):
+        same = Unchanged([Path(order.pack)])
+        for event in sweep(
+            engine, kind, order.grid, left, peak, load, done=frozenset(order.done), same=same, before=before
+        ):
             yield event if event["event"] != "row" else {**common, **event}
 
 
@@ -93,25 +108,37 @@ def sweep(
     load_peak: int | None,
     load: float | None,
     clock: Clock = time.perf_counter,
+    *,
+    done: frozenset[str] = frozenset(),
+    same: Callable[[], str] = lambda: "",
+    before: Memory | None = None,
 ) -> Iterator[dict[str, Any]]:
-    """A row for every phase of every cell that fits into ``seconds``; a cell that does not is reported as skipped."""
+    """A row for every phase of every cell that fits into ``seconds``; a cell that does not is reported as skipped.
+
+    ``done``: keys of rows to leave out. ``same()`` tells what changed under the measurement, '' if nothing: then the
+    row is refused. ``before``: what was resident before loading.
+    """
     todo, plan = cells(kind.unit, grid), PLANS[grid]
     budget = Budget(seconds, len(todo), plan, clock)
-    done: list[tuple[float, float]] = []
+    taken: list[tuple[float, float]] = []
     for number, cell in enumerate(todo):
-        expected = predict_seconds(done, cell.work)
+        expected = predict_seconds(taken, cell.work)
         essential = cell.batch == 1 and cell.size == kind.unit.usual  # what every comparison reads is never left out
         if budget.refuses(expected) and number and not essential:
             why = f"one call would take about {expected:.2g} s; not measured in this grid"
             yield {"event": "skipped", "size": cell.size, "batch": cell.batch, "why": why}
             budget.done()
             continue
-        share = budget.share([predict_seconds(done, later.work) for later in todo[number + 1 :]])
+        share = budget.share([predict_seconds(taken, later.work) for later in todo[number + 1 :]])
         inputs = [kind.unit.make(cell.size, seed) for seed in range(cell.batch)]
         reset_peak()
         phases = engine.phases(inputs, cell.size)
         slowest = 0.0
         for phase in phases:
+            held = phase.held or Held()
+            if row_key(phase.name, cell.size, cell.batch, held.options, engine.runtime) in done:
+                continue
+            began = time.time()
             calls, stall, meter = Counted(phase.run), Stall(), device.EnergyMeter()
             timed = Phase(phase.name, phase.units, calls, phase.prepare)
             samples = time_phase(timed, plan, share / len(phases), clock)
@@ -119,6 +146,10 @@ def sweep(
             peak = max(device.process_memory()[1] or 0, load_peak or 0) or None
             flops = engine.flops(phase.name, cell.size, cell.batch)  # after the peak was read: counting needs memory
             slowest += samples.quantile(0.5) / 1e3
+            if changed := same():
+                why = f"{phase.name} was measured and is refused: {changed}"
+                yield {"event": "skipped", "size": cell.size, "batch": cell.batch, "why": why}
+                continue
             yield {
                 **{"event": "row", "phase": phase.name, "size": cell.size, "batch": cell.batch, "units": phase.units},
                 **times(samples),
@@ -127,9 +158,27 @@ def sweep(
                 "flops_cover": flops.cover if flops else "",
                 "energy_j": round(joules / calls.count, 6) if joules is not None else None,
                 "noisy": samples.unsteady or stall.noisy(load),
+                **_holds(held, before),
+                **{"began": began, "ended": time.time(), "calls": calls.count},
             }
-        done.append((cell.work, slowest))
+        taken.append((cell.work, slowest))
         budget.done()
+
+
+def _holds(held: Held, before: Memory | None) -> dict[str, Any]:
+    """The columns of a row that say what is loaded."""
+    memory = {name: m.model_dump() for name, m in held.memory().items()}
+    now = device.resident()
+    if memory and before is not None and now is not None:
+        grown = {k: v - (getattr(before, k) or 0) for k, v in now.model_dump().items() if v is not None}
+        memory["resident"] = Memory(**{k: max(0, v) for k, v in grown.items()}).model_dump()
+    return {
+        "options": dict(held.options),
+        "memory": memory,
+        "geometry": held.geometry.model_dump(mode="json") if held.geometry else None,
+        "weights": held.weights.model_dump(mode="json") if held.weights else None,
+        "file_sha256": held.file_sha256,
+    }
 
 
 def times(samples: Samples) -> dict[str, Any]:
@@ -140,7 +189,29 @@ def times(samples: Samples) -> dict[str, Any]:
         "p95_ms": round(samples.quantile(0.95), 4),
         "mean_ms": round(samples.mean, 4),
         "min_ms": round(min(samples.ms), 4),
+        "samples_ms": [round(ms, 4) for ms in samples.ms],
     }
+
+
+class Unchanged:
+    """Whether files, governor and the limit of the clock are what they were when this was made."""
+
+    def __init__(self, paths: Sequence[Path]) -> None:
+        self._paths = [p for p in paths if p.exists()]
+        self._first = self._state()
+
+    def _state(self) -> dict[str, Any]:
+        stats = {str(p): (s.st_size, s.st_mtime_ns, s.st_ino) for p in self._paths if (s := p.stat()) and p.is_file()}
+        return {"the file": stats, **device.governor()}
+
+    def __call__(self) -> str:
+        """'the file changed', 'governor changed from …', or ''."""
+        now = self._state()
+        for name, value in self._first.items():
+            if now.get(name) != value:
+                how = "" if name == "the file" else f" from {value} to {now.get(name)}"
+                return f"{name} changed{how} meanwhile"
+        return ""
 
 
 class Counted:

@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 
 from hedgerow import files
-from hedgerow.cost import Device
+from hedgerow.cost import Device, Memory
 from hedgerow.runtimes.cpu import features
 
 _GRAIN = 1 << 27  # MemTotal moves by some MB from kernel to kernel; the fingerprint must not
@@ -101,6 +101,28 @@ def cpu_stall_us() -> int | None:
         if word.startswith("total="):
             return int(word.removeprefix("total="))
     return None
+
+
+def governor(root: Path = Path("/sys/devices/system/cpu/cpu0/cpufreq")) -> dict[str, str]:
+    """How the clock is governed and limited: 'governor', 'limit of the clock'; {} where the system does not tell."""
+    names = {"governor": "scaling_governor", "limit of the clock": "scaling_max_freq"}
+    return {name: " ".join(words) for name, file in names.items() if (words := _words(str(root / file)))}
+
+
+def resident() -> Memory | None:
+    """This process now: ``weights`` bytes mapped from files, ``other`` anonymous, ``total`` both; None if not told."""
+    found: dict[str, int] = {}
+    try:
+        text = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return None
+    for line in text.splitlines():
+        key, _, value = line.partition(":")
+        if key in ("RssAnon", "RssFile"):
+            found[key] = int(value.split()[0]) * 1024
+    if len(found) < 2:
+        return None
+    return Memory(weights=found["RssFile"], other=found["RssAnon"], total=sum(found.values()))
 
 
 class EnergyMeter:

@@ -3,26 +3,30 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, assert_never
+from typing import Any
 
-from hedgerow import kinds, runtimes
+from hedgerow import runtimes
 from hedgerow.cost import Cost
 from hedgerow.errors import HedgerowError, did_you_mean
 from hedgerow.kinds import Model
-from hedgerow.pack import Pack, open_pack
+from hedgerow.pack import Pack
 from hedgerow.schema import check
 from hedgerow.task import Task
-from hedgerow.weighing import device
+from hedgerow.weighing import device, energy
 from hedgerow.weighing.process import events
-from hedgerow.weighing.timing import PLANS, Grid
+from hedgerow.weighing.rounds import Gathered
+from hedgerow.weighing.subjects import Subject, subject_of
+from hedgerow.weighing.timing import PLANS, Grid, row_key
 
 # Seconds for each Pack, which several weighed together share: three on the quick grid end within 45 s.
 PACK_SECONDS = {"quick": 14.0, "full": 600.0}
-_LOADS = {"quick": 1, "full": 5}  # fresh processes whose loading is timed
+# Fresh processes for each form: in the full grid the forms and models take turns, so that a drift of the machine (heat,
+# other work) falls on all of them alike.
+ROUNDS = {"quick": 1, "full": 5}
 _HEADROOM = 1.1  # a form is refused when its bytes times this are more than what is available
 
 
@@ -41,20 +45,30 @@ class Step:
 Progress = Callable[[Step], None]
 
 
+Weighable = Model | Pack | str | Path
+
+
 def weigh(
-    what: Model | Pack | str | Path | Sequence[Model | Pack | str | Path],
+    what: Weighable | Sequence[Weighable],
     variants: Sequence[str] | None = None,
     grid: Grid = "quick",
     threads: int = 1,
     task: Task | None = None,
     split: str = "test",
     progress: Progress | None = None,
+    *,
+    settings: Mapping[str, str | int | bool] | None = None,
+    resume: bool = False,
+    plug: Path | None = None,
 ) -> list[Cost]:
     """Measure what the forms of one or several Packs cost here; the rows are appended to their evidence and returned.
 
-    ``variants``: the forms to weigh; None weighs every form that this installation can run. ``task``: also score each
-    form on that Task's ``split`` (without one, nothing is scored: weigh never guesses a Task). Interrupted, it keeps
-    the rows that were finished.
+    ``what`` may also be a GGUF file or a folder in the layout of Hugging Face; their evidence is kept in the user's
+    cache under the file's digest. ``variants``: the forms to weigh; None weighs every form that this installation can
+    run. ``task``: also score each form on that Task's ``split`` (without one, nothing is scored: weigh never guesses a
+    Task). ``settings`` of loading where the kind has such (cache_k, cache_v, ubatch, context, repack, flash).
+    ``resume``: rows that the evidence holds for this device, build and file are not measured again. ``plug``: a smart
+    plug's log, whose energy is joined by time. Interrupted, it keeps what was measured.
 
     Raises HedgerowError for an unknown grid or form, for a form that would not fit into the memory that is available
     (with both numbers, before loading), and, after the other forms are done, for a form that failed.
@@ -64,133 +78,175 @@ def weigh(
     if threads < 1:
         raise HedgerowError(f"threads must be 1 or more, not {threads}")
     items = list(what) if isinstance(what, Sequence) and not isinstance(what, str) else [what]
-    packs = [_pack(item) for item in items]
-    jobs = [(pack, form) for pack in packs for form in _forms(pack, variants, progress)]
+    subjects = [subject_of(item) for item in items]
+    jobs = [
+        _Job(each, form, grid, threads, dict(settings or {}), resume, plug, number, progress)
+        for number, (each, form) in enumerate((s, form) for s in subjects for form in _forms(s, variants, progress))
+    ]
     rows: list[Cost] = []
-    answers: dict[str, dict[str, Any]] = {pack.digest: {} for pack in packs}
-    failures: list[str] = []
+    failed: dict[_Job, str] = {}
     began = time.monotonic()
-    for number, (pack, form) in enumerate(jobs):
-
-        def tell(text: str, problem: bool = False, at: tuple[Pack, str, int] = (pack, form, number)) -> None:
-            if progress is not None:
-                progress(Step(at[0].info.name, at[1], at[2], len(jobs), text, problem))
-
-        # what quick forms leave is there for slow ones
-        seconds = (PACK_SECONDS[grid] * len(packs) - (time.monotonic() - began)) / (len(jobs) - number)
-        try:
-            tell("starts in a fresh process")
-            for cost in _weigh_form(pack, form, grid, threads, seconds, tell):
-                rows.append(cost)
-            if task is not None:
-                from hedgerow.weighing.scores import score
-
-                tell(f"answers the {split} split of {task.name}")
-                score(pack, task, split=split, variant=form, threads=threads, known=answers[pack.digest])
-        except HedgerowError as e:
-            tell(str(e), problem=True)
-            failures.append(str(e))
+    turns = [job for _ in range(ROUNDS[grid]) for job in jobs]
+    try:
+        for turn, job in enumerate(turns):
+            if job in failed:
+                continue
+            # what quick forms leave is there for slow ones
+            seconds = (PACK_SECONDS[grid] * len(subjects) - (time.monotonic() - began)) / (len(turns) - turn)
+            try:
+                job.tell("starts in a fresh process", of=len(jobs))
+                for cost in job.measure(seconds):
+                    rows.append(cost)
+            except HedgerowError as e:
+                job.tell(str(e), problem=True)
+                failed[job] = str(e)
+    finally:
+        for job in jobs:  # whatever stopped us, what was measured is kept
+            rows += job.close()
+    if task is not None:
+        _score(jobs, failed, task, split)
+    failures = list(failed.values())
     if failures:
         raise HedgerowError(failures[0] + (f" (and {len(failures) - 1} more)" if len(failures) > 1 else ""))
     return rows
 
 
-def _pack(what: Model | Pack | str | Path) -> Pack:
-    match what:
-        case Model():
-            return what.pack
-        case Pack():
-            return what
-        case str() | Path():
-            return open_pack(what)  # verified: the child may then trust the files, and finds them in the page cache
-        case _:
-            assert_never(what)
+def _score(jobs: Sequence[_Job], failed: dict[_Job, str], task: Task, split: str) -> None:
+    from hedgerow.weighing.scores import score
+
+    answers: dict[str, dict[str, Any]] = {}
+    for job in jobs:
+        pack = job.subject.pack
+        if pack is None or job in failed:
+            continue
+        job.tell(f"answers the {split} split of {task.name}")
+        try:
+            known = answers.setdefault(pack.digest, {})
+            score(pack, task, split=split, variant=job.form, threads=job.threads, known=known)
+        except HedgerowError as e:
+            job.tell(str(e), problem=True)
+            failed[job] = str(e)
 
 
-def _forms(pack: Pack, wanted: Sequence[str] | None, progress: Progress | None) -> list[str]:
+def _forms(what: Subject, wanted: Sequence[str] | None, progress: Progress | None) -> list[str]:
     """Forms to weigh: those asked for (each must exist and run here), or all that run here."""
-    have = kinds.kind(pack.info.kind).variants(pack)
+    have = what.forms()
     if wanted is not None:
         for form in wanted:
             if form not in have:
-                raise HedgerowError(f"{pack.path} has no form '{form}'{did_you_mean(form, have)}")
+                raise HedgerowError(f"{what.path} has no form '{form}'{did_you_mean(form, have)}")
             missing = runtimes.runnable(form)
             if missing:
-                raise HedgerowError(f"{pack.path}: {missing}")
+                raise HedgerowError(f"{what.path}: {missing}")
         return list(wanted)
     here = [form for form in have if runtimes.runnable(form) is None]
     if not here:
-        raise HedgerowError(f"{pack.path}: none of its forms runs here ({runtimes.runnable(have[0])})")
+        raise HedgerowError(f"{what.path}: none of its forms runs here ({runtimes.runnable(have[0])})")
     for form in have:
         if form not in here and progress is not None:
             reason = str(runtimes.runnable(form))
-            progress(Step(pack.info.name, form, 0, len(here), f"left out: {reason}", problem=True))
+            progress(Step(what.name, form, 0, len(here), f"left out: {reason}", problem=True))
     return here
 
 
-def refuse_if_too_large(pack: Pack, form: str, available: int | None = None) -> None:
+def refuse_if_too_large(what: Subject | Pack, form: str, available: int | None = None) -> None:
     """HedgerowError when the form's bytes do not fit into memory: better one line now than a killed process later."""
-    needed = kinds.kind(pack.info.kind).disk_bytes(pack, form)
-    known = [c["peak_bytes"] for c in pack.costs if c["variant"] == form and c["phase"] == "load" and c["peak_bytes"]]
-    needed = max(round(needed * _HEADROOM), *known[-1:], 0)
+    one = what if isinstance(what, Subject) else subject_of(what)
+    known = [c["peak_bytes"] for c in one.costs if c["variant"] == form and c["phase"] == "load" and c["peak_bytes"]]
+    needed = max(round(one.disk_bytes(form) * _HEADROOM), *known[-1:], 0)
     free = device.available_bytes() if available is None else available
     if needed > free:
         raise HedgerowError(
-            f"{pack.path} as '{form}' needs about {needed / 1e6:,.0f} MB of memory and {free / 1e6:,.0f} MB are "
+            f"{one.path} as '{form}' needs about {needed / 1e6:,.0f} MB of memory and {free / 1e6:,.0f} MB are "
             "available; it was not loaded"
         )
 
 
-def _weigh_form(
-    pack: Pack, form: str, grid: Grid, threads: int, seconds: float, tell: Callable[..., None]
-) -> Iterator[Cost]:
-    """Rows of one form; each is in the evidence before it is yielded."""
-    refuse_if_too_large(pack, form)
-    here = device.measured_device()
-    fixed = {"pack": pack.digest, "variant": form, "device": here, "threads": threads}
-    disk = kinds.kind(pack.info.kind).disk_bytes(pack, form)
+class _Job:
+    """One form of one model on one number of threads: measured in one or several fresh processes."""
 
-    def keep(row: dict[str, Any]) -> Cost:
-        when = datetime.now(UTC).isoformat(timespec="seconds")
-        cost = check(Cost, {**row, **fixed, "disk_bytes": disk, "when": when}, "a measured row")
-        pack.add_evidence("costs.jsonl", cost.model_dump(mode="json"))
+    def __init__(
+        self,
+        subject: Subject,
+        form: str,
+        grid: Grid,
+        threads: int,
+        settings: dict[str, str | int | bool],
+        resume: bool,
+        plug: Path | None,
+        number: int,
+        progress: Progress | None,
+    ) -> None:
+        self.subject, self.form, self.threads = subject, form, threads
+        self._grid, self._settings, self._resume, self._plug = grid, settings, resume, plug
+        self._number, self._progress, self._of = number, progress, 1
+        self._gathered = Gathered() if ROUNDS[grid] > 1 else None
+
+    def tell(self, text: str, problem: bool = False, of: int | None = None) -> None:
+        """A line for the progress bar."""
+        self._of = of or self._of
+        if self._progress is not None:
+            self._progress(Step(self.subject.name, self.form, self._number, self._of, text, problem))
+
+    def measure(self, seconds: float) -> Iterator[Cost]:
+        """One fresh process. Rows are in the evidence before they are yielded; in several rounds, at the end."""
+        refuse_if_too_large(self.subject, self.form)
+        order: dict[str, Any] = {"pack": str(self.subject.path), "variant": self.form, "threads": self.threads}
+        order |= {"grid": self._grid, "seconds": seconds}
+        if self._settings:
+            order["settings"] = self._settings
+        if self._resume:
+            order["done"] = self._done()
+        for event in events(order):
+            what = event.pop("event")
+            if what == "skipped":
+                self.tell(f"{_size(event['size'])}, batch {event['batch']}: {event['why']}", problem=True)
+            elif self._gathered is not None:
+                self._gathered.add(event)
+                self.tell(_said(event))
+            else:
+                cost = self._keep(event)
+                self.tell(_said(event))
+                yield cost
+
+    def close(self) -> list[Cost]:
+        """Rows of all rounds together, kept."""
+        if self._gathered is None:
+            return []
+        found, self._gathered = self._gathered.rows(), None
+        return [self._keep(event) for event in found]
+
+    def _keep(self, event: dict[str, Any]) -> Cost:
+        began, ended, calls = (event.pop(name, None) for name in ("began", "ended", "calls"))
+        if self._plug is not None and began is not None and event.get("energy_j") is None:
+            event["energy_j"] = energy.of_call(self._plug, began, ended, calls, event["mean_ms"])
+        fixed = {
+            "pack": self.subject.digest,
+            "variant": self.form,
+            "device": device.measured_device(),
+            "threads": self.threads,
+            "disk_bytes": self.subject.disk_bytes(self.form),
+            "when": datetime.now(UTC).isoformat(timespec="seconds"),
+        }
+        if self.subject.pack is None:
+            fixed["file_sha256"] = self.subject.digest
+        cost = check(Cost, {**event, **fixed}, "a measured row")
+        self.subject.keep(cost.model_dump(mode="json"))
         return cost
 
-    order = {"pack": str(pack.path), "variant": form, "threads": threads, "grid": grid, "seconds": seconds}
-    loads: list[dict[str, Any]] = []
-    for _ in range(_LOADS[grid] - 1):
-        loads.extend(e for e in events({**order, "load_only": True}) if e.pop("event") == "row")
-    for event in events(order):
-        what = event.pop("event")
-        if what == "row":
-            if event["phase"] == "load":
-                event = _together([*loads, event])
-            cost = keep(event)
-            at = "" if cost.phase == "load" else f" {_size(cost.size)}, batch {cost.batch}"
-            tell(f"{cost.phase}{at}: {cost.p50_ms:.4g} ms")
-            yield cost
-        elif what == "skipped":
-            tell(f"{_size(event['size'])}, batch {event['batch']}: {event['why']}", problem=True)
+    def _done(self) -> list[str]:
+        here, old = device.measured_device().fingerprint, []
+        for line in self.subject.costs:
+            cost = check(Cost, line, f"{self.subject.path}/costs.jsonl")
+            if cost.variant == self.form and cost.threads == self.threads and cost.device.fingerprint == here:
+                old.append(row_key(cost.phase, cost.size, cost.batch, cost.options, cost.runtime))
+        return old
 
 
-def _together(loads: list[dict[str, Any]]) -> dict[str, Any]:
-    """One load row of several fresh processes."""
-    from hedgerow.weighing.timing import Samples
-
-    samples = Samples(tuple(load["p50_ms"] for load in loads))
-    times = {"p50_ms": samples.quantile(0.5), "p95_ms": samples.quantile(0.95), "mean_ms": samples.mean}
-    peaks = [load["peak_bytes"] for load in loads if load["peak_bytes"] is not None]
-    noisy = samples.unsteady or any(load["noisy"] for load in loads)
-    peak = max(peaks, default=None)
-    return {
-        **loads[-1],
-        **times,
-        "min_ms": min(samples.ms),
-        "repeats": len(loads),
-        "peak_bytes": peak,
-        "noisy": noisy,
-    }
+def _said(event: Mapping[str, Any]) -> str:
+    at = "" if event["phase"] == "load" else f" {_size(event['size'])}, batch {event.get('batch', 1)}"
+    return f"{event['phase']}{at}: {event['p50_ms']:.4g} ms"
 
 
-def _size(size: dict[str, int]) -> str:
+def _size(size: Mapping[str, int]) -> str:
     return " ".join(f"{value} {name}" for name, value in size.items())

@@ -7,10 +7,11 @@ One *cell* is (size, batch); a cell is warmed up, then **every call is timed** a
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
+from hedgerow import files
 from hedgerow.kinds.base import Phase, Unit
 from hedgerow.schema import Record
 
@@ -28,6 +29,15 @@ class Order(Record):
     seconds: float  # for everything, load included
     spawned: float  # time.monotonic() of the parent just before it started this process
     load_only: bool = False
+    settings: dict[str, str | int | float | bool] = {}  # of loading: cache_k, ubatch, … (the kind's unit names them)
+    done: tuple[str, ...] = ()  # digests of rows that need not be measured again, see :func:`row_key`
+
+
+def row_key(
+    phase: str, size: Mapping[str, int], batch: int, options: Mapping[str, Any], runtime: Mapping[str, str]
+) -> str:
+    """What tells two rows of one form, device and thread count apart, in 16 hex digits."""
+    return files.digest([phase, dict(size), batch, dict(options), dict(runtime)])[:16]
 
 
 @dataclass(frozen=True)
@@ -39,8 +49,8 @@ class Cell:
 
     @property
     def work(self) -> float:
-        """What time is taken to grow with: batch times the sum of the size's numbers."""
-        return float(self.batch * sum(self.size.values()))
+        """What time is taken to grow with: batch times the sum of the size's numbers (a context is only room)."""
+        return float(self.batch * sum(v for k, v in self.size.items() if k != "context"))
 
 
 @dataclass(frozen=True)
@@ -62,8 +72,11 @@ PLANS: dict[str, Plan] = {
 def cells(unit: Unit, grid: Grid) -> list[Cell]:
     """The cells of a grid, from little to much work, so that a peak of memory never comes from a later, larger cell.
 
-    quick: smallest, usual and largest size at batch 1, the usual size at 8 and 32. full: every size at 1, 4, 8, 32, 64.
+    quick: smallest, usual and largest size at batch 1, the usual size at 8 and 32. full: what the unit says, else every
+    size at 1, 4, 8, 32, 64.
     """
+    if grid == "full" and unit.full:
+        return sorted((Cell(dict(size), batch) for size, batch in unit.full), key=lambda cell: cell.work)
     if grid == "full":
         return [Cell(dict(size), batch) for batch in (1, 4, 8, 32, 64) for size in unit.sizes]
     sizes = [size for i, size in enumerate(unit.sizes) if i in (0, len(unit.sizes) - 1) or size == unit.usual]
