@@ -220,6 +220,18 @@ def test_score_of_my_own_rows(run: Run, tmp_path: Path) -> None:
     assert run("show", "packs/isic", "--json").json["scores"][0]["metric"] == "accuracy"
 
 
+def test_evidence_keeps_the_name_of_my_file_and_not_where_it_lies(run: Run, tmp_path: Path) -> None:
+    run("build", "isic")
+    mine = tmp_path / "private customers" / "my.csv"
+    mine.parent.mkdir()
+    mine.write_text("text,code\nrice x,RICE\n")
+    assert run("use", "packs/isic", "--in", mine, "--score").code == 0
+    kept = (tmp_path / "packs/isic/scores.jsonl").read_text()
+    assert "private" not in kept and str(tmp_path) not in kept
+    line = open_pack(tmp_path / "packs/isic").scores[-1]
+    assert line["task"]["options"] == {"file": "my.csv"} and len(line["task"]["digest"]) == 64
+
+
 def test_rows_that_are_not_scored_are_named(run: Run, tmp_path: Path) -> None:
     run("build", "isic")
     (tmp_path / "my.csv").write_text("text,code\nrice x,RICE\noats y,\noats,y,z\n")

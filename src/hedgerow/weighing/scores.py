@@ -54,7 +54,7 @@ def score(
         "variant": model.variant,
         "task": {
             "name": task.name,
-            "options": dict(task.options),
+            "options": _without_folders(task.options),
             "digest": task.digest,
             "split": split,
             "n": len(examples),
@@ -78,6 +78,14 @@ def score(
             line["against"] = paired(task, examples, answers, held[base], base, metric)
     model.pack.add_evidence("scores.jsonl", line)
     return line
+
+
+def _without_folders(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options as evidence keeps them: of the user's own file its name, not where it lies; the Task's digest says which.
+
+    Evidence travels with the Pack, and where somebody keeps their files is nobody else's business.
+    """
+    return {k: Path(v).name if k == "file" and isinstance(v, str) else v for k, v in options.items()}
 
 
 def _ask(
