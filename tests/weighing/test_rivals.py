@@ -183,3 +183,30 @@ def test_against() -> None:
     assert show.against(line) == "-0.012 [-0.030, +0.004] accuracy against torch"
     assert show.against(None) == ""
     assert show.against({"difference": None, "why": "no mean"}) == "no mean"
+
+
+def test_a_difference_that_the_items_do_not_show_is_said(tmp_path: Path) -> None:
+    packs = []
+    for number, (name, hits) in enumerate(
+        [("best", "1" * 40 + "0" * 20), ("close", "1" * 38 + "0" * 22), ("far", "0" * 60)]
+    ):
+        pack = make_pack(tmp_path / name, name, number)
+        cost(pack)
+        task = {"name": "suite/t", "options": {}, "digest": "cc" * 32, "split": "test", "n": 60}
+        metrics = {"accuracy": {"value": hits.count("1") / 60, "low": 0.0, "high": 1.0, "n": 60}}
+        items = {"hits": {"accuracy": hits}, "groups": None}
+        pack.add_evidence(
+            "scores.jsonl", {"variant": "numpy", "task": task, "metrics": metrics, "items": items, "when": "2026"}
+        )
+        packs.append(pack)
+    result = compare(packs, "prefill_ms", "accuracy")
+    found = points(result)
+    assert found["best", "numpy"]["against"] is None
+    close, far = found["close", "numpy"]["against"], found["far", "numpy"]["against"]
+    assert close["name"] == "best" and close["difference"]["value"] == pytest.approx(-2 / 60)
+    assert not close["difference"]["shown"] and far["difference"]["shown"]
+    assert all("items" not in p for p in found.values())
+    out = io.StringIO()
+    Console(file=out, width=300).print(*show.compare_tables(result))
+    assert "no difference shown to best, numpy: -0.033" in out.getvalue()
+    assert "differs from best, numpy: -0.667" in out.getvalue()

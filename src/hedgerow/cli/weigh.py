@@ -31,6 +31,11 @@ def weigh(
     profile: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Also write what this machine is, for a fleet file.")
     ] = None,
+    suite: Annotated[
+        str, typer.Option(metavar="NAMES", help="Ask commonsense,math,…, or your file or folder; measures no cost.")
+    ] = "",
+    limit: Annotated[int | None, typer.Option(min=1, help="Of --suite: only so many rows of each set.")] = None,
+    shots: Annotated[int | None, typer.Option(min=0, help="Of --suite: examples in each prompt.")] = None,
     as_json: Json = False,
 ) -> None:
     """Measure load time, latency, throughput, memory, operations and bytes of every form, each in a fresh process.
@@ -51,6 +56,10 @@ def weigh(
         if not packs:
             return
         opened = [open_pack(p) for p in packs]  # all of them before the first is weighed
+        if suite:
+            from hedgerow.cli.suite import weigh_suite
+
+            return weigh_suite(opened, suite, limit, shots, form, threads, as_json, out)
         known = [len(pack.scores) for pack in opened]
         rows: list[Cost] = []
         for pack in opened:

@@ -13,6 +13,7 @@ from hedgerow.pack import Pack, open_pack
 from hedgerow.runtimes import quantised
 from hedgerow.schema import check
 from hedgerow.weighing.device import measured_device
+from hedgerow.weighing.paired import mark_differences
 
 # Of a score, all others are better when larger.
 _LOWER = frozenset({"ece", "nll", "loss", "perplexity", "brier", "error", "mae", "rmse"})
@@ -37,7 +38,8 @@ def compare(
     A quantity is ``PHASE_ms``, ``PHASE_p95_ms`` (both at the kind's usual size, batch 1), ``PHASE_per_s`` (best over
     the batches that were weighed), ``disk_bytes``, ``weights_bytes``, ``peak_bytes``, ``energy_j``, ``flops``, or the
     name of a score. Points are in one group only when their Task digest and split are equal; ``front`` marks those
-    that no other point of the group beats in both. ``device`` is a fingerprint; None takes this machine if any Pack
+    that no other point of the group beats in both; ``against`` is a point's paired difference from the group's best in
+    ``y``, where the outcome of every item is known. ``device`` is a fingerprint; None takes this machine if any Pack
     was weighed here, else the device that most rows speak of. A form of the same weights without a score of its own
     stands at that of the Pack's base form, marked ``assumed``; what has no point is in ``left_out`` with the reason.
     """
@@ -61,6 +63,7 @@ def compare(
                 why = _why_not(pack, form, rows, (x, y), where, threads)
                 left_out.append({"name": pack.info.name, "variant": form, "why": why})
     for group in groups.values():
+        mark_differences(group["points"], y, lower_is_better(y))
         _mark_front(group["points"], lower_is_better(x), lower_is_better(y))
         group["points"].sort(key=lambda p: p["x"])
     note = ""
@@ -169,6 +172,8 @@ def _points(
             key = (line["task"]["digest"], line["task"]["split"])
             task, point = found.get(key, (line["task"], dict(fixed)))
             score = line["metrics"][name]
+            if axis == "y" and not line["assumed"]:
+                point["items"] = line.get("items")
             point |= {axis: score["value"], f"{axis}_low": score.get("low"), f"{axis}_high": score.get("high")}
             if line["assumed"]:
                 point["assumed"] = [*point["assumed"], line["assumed"]]

@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from hedgerow.cost import Cost
+from hedgerow.weighing import paired
 
 # Columns of the table of costs that every row has; energy and operations are shown where any row has them.
 _DASH = "–"
@@ -137,6 +138,7 @@ def compare_tables(result: Mapping[str, Any]) -> list[Table]:
         table.add_column("")
         for p in group["points"]:
             words = (["noisy"] if p["noisy"] else []) + [f"assumed: {why}" for why in p["assumed"]]
+            words += [paired.words(p["against"])] if p.get("against") else []
             table.add_row(
                 "★" if p["front"] else "",
                 p["name"],

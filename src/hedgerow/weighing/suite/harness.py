@@ -89,6 +89,8 @@ class Built:
     digest: str  # SHA-256 of every prompt, continuation, setting and target: equal digests mean equal tests
     output: str  # multiple_choice, generate_until, loglikelihood, loglikelihood_rolling
     count: int  # rows
+    characters: int  # of all prompts and continuations: what has to be read
+    to_write: int  # tokens at most
 
 
 def missing() -> str | None:
@@ -116,7 +118,10 @@ def build(test: Test) -> Built:
             rows.append([_identity(doc, number), _target(task, doc, number, test)])
         asked = [[list(instance.args), instance.repeats] for instance in task.instances]
     digest = files.digest([test.name, test.shots, _plain(config), rows, _plain(asked)])
-    return Built(test, digest, str(task.OUTPUT_TYPE), len(rows))
+    characters = sum(len(text) for request, _ in asked for text in request if isinstance(text, str))
+    budget = int((task.config.generation_kwargs or {}).get("max_gen_toks", 256))
+    writes = sum(repeats or 1 for _, repeats in asked) * budget if task.OUTPUT_TYPE == "generate_until" else 0
+    return Built(test, digest, str(task.OUTPUT_TYPE), len(rows), characters, writes)
 
 
 def ask(

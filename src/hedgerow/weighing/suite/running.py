@@ -21,7 +21,7 @@ from hedgerow.weighing.suite import harness, items
 from hedgerow.weighing.suite.control import random_weights
 from hedgerow.weighing.suite.harness import Built, Scorer, Test
 from hedgerow.weighing.suite.journal import Journal
-from hedgerow.weighing.suite.sets import GROUPS, LADDER, OWN, Asked
+from hedgerow.weighing.suite.sets import GROUPS, LADDER, Asked
 
 Tell = Callable[[str, int, int], None]  # (what, done, all)
 KS = (1, 5, 10, 100)  # of pass@k, where there are that many answers
@@ -126,8 +126,9 @@ def _items(model: Model, scorer: Scorer, asked: Asked, built: Built, root: Path,
 
 def _identity(model: Model, asked: Asked, built: Built) -> dict[str, Any]:
     """What an answer depends on: another build of the runtime is another run."""
-    runtime = dict(model.engine.runtime)
-    who = {"pack": model.pack.digest, "variant": model.variant, "threads": model.threads, "runtime": runtime}
+    pack, runtime = model.pack, dict(model.engine.runtime)
+    form = pack.variant(model.variant).digest if model.variant in pack.variants else ""  # exported again: another run
+    who = {"pack": pack.digest, "variant": model.variant, "form": form, "threads": model.threads, "runtime": runtime}
     return {**who, "task": asked.name, "shots": asked.shots, "limit": built.test.limit, "digest": built.digest}
 
 
@@ -239,11 +240,3 @@ def gains(lines: Sequence[Line]) -> list[dict[str, Any]]:
                 done.add((name, shots))
                 out.append({"name": name, "shots": shots, "metric": metric, "difference": difference})
     return out
-
-
-def pack_line(pack: Pack, line: Line) -> Line:
-    """A line as the evidence gives it back: with the digest of the Pack that it speaks of."""
-    return {"pack": pack.digest, **plain(line)}
-
-
-__all__ = ["OWN", "Found", "gains", "group_means", "pack_line", "run_suite"]

@@ -1,0 +1,60 @@
+"""``weigh --suite``: the table, the lines, the evidence, and what is refused."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from pathlib import Path
+
+import pytest
+from cli_said import Run
+
+from hedgerow.pack import open_pack
+from hedgerow.weighing import sandbox
+
+
+@pytest.fixture(scope="module")
+def decoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny decoder of ``tests/kinds/tiny.py``."""
+    path = Path(__file__).parents[1] / "kinds" / "tiny.py"
+    spec = importlib.util.spec_from_file_location("cli_suite_tiny", path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return Path(module.decoder_lm(tmp_path_factory.mktemp("decoder")).path)
+
+
+def questions(path: Path, count: int = 12) -> Path:
+    rows = ({"id": i, "context": f"Is {i} even?", "choices": ["no", "yes"], "gold": (i + 1) % 2} for i in range(count))
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def test_a_file_of_ones_own_is_asked_and_kept_as_evidence(run: Run, decoder: Path, tmp_path: Path) -> None:
+    mine = questions(tmp_path / "even.jsonl")
+    said = run("weigh", decoder, "--suite", mine, "--form", "torch", "--limit", 10)
+    assert said.code == 0, said
+    assert "What tiny-decoder (torch) can do" in said.out and "random weights" in said.out
+    row = next(line for line in said.out.splitlines() if " even " in line)
+    assert row.split()[:4] == ["own", "even", "0", "10"] and "0.500" in row  # chance and majority
+    (line,) = run("weigh", decoder, "--suite", mine, "--form", "torch", "--limit", 10, "--json").lines
+    assert line["task"]["name"] == "suite/even" and line["task"]["options"] == {"shots": 0, "limit": 10}
+    assert set(line["beside"]) == {"chance", "majority", "random_weights"}
+    kept = [held for held in open_pack(decoder).scores if held["task"]["name"] == "suite/even"]
+    assert [held["metrics"] for held in kept] == [line["metrics"]], "asking again adds no second line"
+
+
+def test_faults_are_one_line(run: Run, decoder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run("weigh", decoder, "--suite", "comonsense").failed("no group or set 'comonsense'", "did you mean 'commonsense'")
+    broken = tmp_path / "broken.jsonl"
+    broken.write_text('{"id": 1, "context": "x", "choices": ["a", "b"]}\n')
+    run("weigh", decoder, "--suite", broken).failed("broken.jsonl, line 1: 'gold' is missing")
+    run("weigh", decoder, "--suite", questions(tmp_path / "few.jsonl", 4), "--shots", 3).failed("3 examples are asked")
+    code = tmp_path / "code.jsonl"
+    code.write_text(json.dumps({"id": 1, "prompt": "def f(x):\n", "tests": "assert f(1) == 2"}) + "\n")
+    monkeypatch.setattr(sandbox, "refused", lambda: "coding is refused: no sandbox here")
+    run("weigh", decoder, "--suite", code).failed("coding is refused: no sandbox here")
+
+
+def test_a_pack_that_writes_no_text_is_refused(run: Run, pack: Path, tmp_path: Path) -> None:
+    run("weigh", pack, "--suite", questions(tmp_path / "even.jsonl")).failed("neither scores nor writes text")
