@@ -378,7 +378,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         else:
             from hedgerow.weighing import insights
 
-            written = [insights.save(given.results, read_rows(given.rows))]
+            written = insights.save(given.results, read_rows(given.rows))
     except HedgerowError as e:
         print(e, file=sys.stderr)
         return 1
