@@ -13,11 +13,22 @@ from collections.abc import Sequence
 
 import click
 import typer
+import typer.core
 
 from hedgerow.errors import HedgerowError
 
 PROG = "hedgerow"
 COMPLETE = "_HEDGEROW_COMPLETE"  # click's name for it: what the completion script sets
+
+
+class _InOrder(typer.core.TyperGroup):
+    """Verbs as people need them; typer would put those that have verbs of their own first."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """``data`` stands before ``export``."""
+        names = [name for name in super().list_commands(ctx) if name != "data"]
+        at = names.index("export")
+        return [*names[:at], "data", *names[at:]]
 
 
 class _Terminated(BaseException):
@@ -26,10 +37,11 @@ class _Terminated(BaseException):
 
 def _application() -> typer.Typer:
     """Every verb in the order in which people need them."""
-    from hedgerow.cli import build, catalogue, data, look, place, root, use, weigh
+    from hedgerow.cli import build, catalogue, data, look, place, records, root, use, weigh
 
     app = typer.Typer(
         name=PROG,
+        cls=_InOrder,
         add_completion=False,  # root.py has options that name the shell, so that they also work in a script
         no_args_is_help=True,
         pretty_exceptions_enable=False,
@@ -45,11 +57,11 @@ def _application() -> typer.Typer:
         look.compare,
         catalogue.catalogue,
         place.place,
-        data.data,
         build.export,
     )
     for verb in verbs:
         app.command()(verb)
+    app.add_typer(records.group(data.data), name="data")
     return app
 
 

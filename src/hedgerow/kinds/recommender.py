@@ -84,7 +84,7 @@ class RecommenderKind:
         sizes=({"words": 4}, {"words": 12}, {"words": 30}),
         make=lambda size, seed: f"{sample_text(size['words'], seed)} {SIDES} {sample_text(3, seed + 1)}",
         bytes_in=lambda size: 7 * (size["words"] + 4),
-        bytes_out=lambda size: 3000 + 7 * size["words"],  # five receivers with three records each as JSON
+        bytes_out=lambda size: 6000 + 7 * size["words"],  # ten receivers with three records each as JSON
     )
     schema = SCHEMA
     options: dict[str, Any] = Options().model_dump()
@@ -126,7 +126,8 @@ class RecommenderKind:
         lines = [head]
         for r in answer["receivers"][:3]:
             what = "" if r["recovery"] else ", disposal"
-            lines.append(f"   {r['score']:.2f}  {r['code']} {r['title']}  ({r['level']}, {r['count']} records{what})")
+            many = f"{r['count']} record{'' if r['count'] == 1 else 's'}"
+            lines.append(f"   {r['score']:.2f}  {r['code']} {r['title']}  ({r['level']}, {many}{what})")
             if r is answer["receivers"][0] and r["records"]:
                 first = r["records"][0]
                 text = first["text"] or "its text may not be printed"

@@ -49,7 +49,7 @@ USUAL = Model(a=0.5, betas=(1.0, 0.6, 0.3, 0.1, 0.02), bonus=0.2, classes=5, was
 class Options(Record):
     """Options of ``predict``."""
 
-    top: int = Field(default=5, ge=1, le=1000)  # receivers
+    top: int = Field(default=10, ge=1, le=1000)  # receivers
     evidence: int = Field(default=3, ge=0, le=100)  # records shown for each
     records: str = ""  # URL or SQLite file of a live store; '' = the Pack's own snapshot
     disposal: Literal["last", "mixed", "never"] = "last"  # landfill, incineration and the like
@@ -162,6 +162,10 @@ class Recommender:
             return [None] * len(asks)
         return list(unit(self._encoder.encode([normalise(a.waste.text) for a in asks])))
 
+    def _weight(self, donor: Donor) -> float:
+        """a; of a donor of whom nothing is known, nothing is made: the waste alone decides."""
+        return 0.0 if donor.how == "unknown" else self.model.a
+
     # --- scores ------------------------------------------------------------------------------------------------------
     def scores(self, inputs: Sequence[Any]) -> np.ndarray:
         """Score of every class as a receiver, by the snapshot's best link, float64 [n, K]."""
@@ -171,7 +175,7 @@ class Recommender:
         for i, (ask, donor, vector) in enumerate(zip(asks, self.donors(asks), self._vectors(asks))):
             g, _ = donor_match(donor.p, links.donors, self.near)
             w = self.snapshot.index.similar(ask.waste, vector, self.model.bonus)
-            np.maximum.at(out[i], links.receiver, link_scores(links, g, w, self.model.a))
+            np.maximum.at(out[i], links.receiver, link_scores(links, g, w, self._weight(donor)))
         return out
 
     def search(
@@ -194,7 +198,7 @@ class Recommender:
             ranked = found[3]
             sure = ranked.recovery if disposal == "last" else np.ones(len(ranked.scores), bool)
             reached = len(ranked.scores) >= top and sure[:top].all()
-            if reached and float(w[order[count]]) ** (1 - self.model.a) <= ranked.scores[:top].min():
+            if reached and float(w[order[count]]) ** (1 - self._weight(donor)) <= ranked.scores[:top].min():
                 return found
             count = min(4 * count, self.model.most)
 
@@ -202,7 +206,7 @@ class Recommender:
         self, links: Links, donor: Donor, w: np.ndarray, top: int, disposal: str
     ) -> tuple[Links, np.ndarray, np.ndarray, Ranked]:
         g, levels = donor_match(donor.p, links.donors, self.near)
-        scores = link_scores(links, g, w, self.model.a)
+        scores = link_scores(links, g, w, self._weight(donor))
         return links, scores, levels, rank(links, scores, len(self.tree), disposal, top)
 
     # --- answers -----------------------------------------------------------------------------------------------------

@@ -104,7 +104,7 @@ class Store:
         """Give all connections back."""
         self._engine.dispose()
 
-    # --- writing ---------------------------------------------------------------------------------------------------------
+    # --- writing -----------------------------------------------------------------------------------------------------
     def add(self, rows: Iterable[Row], *, name: str, digest: str, coder: str = "") -> Imported:
         """Import records in one transaction: all of them, or, whatever is raised meanwhile, none.
 
@@ -152,7 +152,7 @@ class Store:
             _refresh(connection, last.id)
         return {"batch": last.id, "coder": last.coder, "name": last.name, "at": last.at}
 
-    # --- reading ---------------------------------------------------------------------------------------------------------
+    # --- reading -----------------------------------------------------------------------------------------------------
     def _read(self, statement: Any) -> Sequence[Any]:
         with database.told(self.where), self._engine.connect() as connection:
             return connection.execute(statement).all()

@@ -20,6 +20,7 @@ from hedgerow.systems.isic.lm import LmHead
 from hedgerow.systems.isic.sampled import sampled_task
 from hedgerow.systems.isic.splits import own_faults
 from hedgerow.systems.isic.task import IsicTask, own_task
+from hedgerow.systems.isic.waste import Exchanges, recommender
 
 
 class Config(Record):
@@ -30,9 +31,7 @@ class Config(Record):
         description="TF-IDF; frozen encoder mixed with it; frozen language model + head; fine-tuned encoder",
     )
     split: str = Field(default="texts", description="which Task: texts, grouped, system:KSIC10, transfer, …")
-    data: str | None = Field(
-        default=None, description="your own CSV or JSON Lines with text and code, in place of split"
-    )
+    data: str | None = Field(default=None, description="your own CSV or JSON Lines: text and code, in place of split")
     coded: bool = Field(
         default=True, description="beside your own or ecoinvent's texts: train on the shipped coded texts too"
     )
@@ -56,6 +55,7 @@ class Config(Record):
     export: tuple[str, ...] = Field(default=(), description="forms of the trunk to add: onnx, onnx-int8")
     threads: int = Field(default=2, ge=1, description="of torch and BLAS while building")
     examples: str | None = Field(default=None, description="with --from: more coded examples, added without training")
+    exchange: Exchanges | None = None  # set: a recommender of takers for a waste is built, with a classifier inside
 
 
 def task(name: str, options: Mapping[str, Any]) -> IsicTask:
@@ -71,6 +71,8 @@ def build(config: Config, out: Path, run: Run) -> Pack:
     from hedgerow.systems.isic import folds
     from hedgerow.systems.isic.features import Frozen, trunk
 
+    if config.exchange is not None:
+        return recommender(config.exchange, out, run, config.model_dump(mode="json"))
     set_threads(config.threads)
     with progress("isic", 5 if config.refit else 4, run.quiet) as tick:
         scored = task(*_task_of(config, run.seed))
