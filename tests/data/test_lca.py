@@ -8,6 +8,7 @@ from pathlib import Path
 import openpyxl
 import pytest
 
+from hedgerow.data import fetch
 from hedgerow.data.lca import lca_names, lca_rows, lca_stress, product_head, to_isic
 from hedgerow.errors import HedgerowError
 
@@ -76,6 +77,27 @@ def test_the_published_counts(data_cache: Path) -> None:
     assert sum(bool(name.gold) and not name.market for name in names) == 3_197
     largest = Counter(label for name in names for label in name.gold)  # published with one label a name: 790, 381
     assert [largest[label] for label in ("2011", "3821", "3830", "2610")] == [791, 382, 205, 202]
+
+
+def tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pathways: str, premise: str) -> None:
+    """The tables of both packages as these texts, with the mark that begins the real ones."""
+    for source, text in (("lca-pathways", pathways), ("lca-premise", premise)):
+        (tmp_path / f"{source}.csv").write_text(text, encoding="utf-8-sig")
+    monkeypatch.setattr(fetch, "obtain", lambda source, **how: tmp_path / f"{source}.csv")
+
+
+def test_both_packages_tables_are_read_whatever_they_call_the_product(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, data_cache: Path
+) -> None:
+    pathways = 'name,reference product,ISIC rev.4 ecoinvent,CPC\nspinning,"yarn, wool",1311:Spinning,\nlost,x,,\n'
+    premise = "name,product,ISIC rev.4 ecoinvent,CPC\nspinning,Thread,1312:Weaving,\nheat,heat,20: chemicals,\n"
+    tables(tmp_path, monkeypatch, pathways, premise)
+    heat, spinning = lca_stress()
+    assert (spinning.labels, spinning.heads) == ({"1311", "1312"}, {"yarn", "thread"})
+    assert (heat.labels, heat.gold) == ({"20"}, frozenset())
+    tables(tmp_path, monkeypatch, pathways, premise.replace("ISIC rev.4 ecoinvent", "ISIC rev.4 ecoinvnt"))
+    with pytest.raises(HedgerowError, match=r"lca-premise has no column 'ISIC rev.4 ecoinvent' \(did you mean"):
+        lca_stress()
 
 
 @pytest.mark.service

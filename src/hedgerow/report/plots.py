@@ -200,6 +200,58 @@ def policies(outcome: Json, measures: Sequence[str], width: Width, name: str = "
         return svg(figure, f"{name}-{width}", f"{len(rows)} scenarios over {outcome['seeds'][1]} seeds")
 
 
+def coverage(panels: Sequence[Json], width: Width, name: str = "coverage") -> str:
+    """Accuracy of the answered texts against the share that is answered, a panel a question and a line a model.
+
+    A marker is what a threshold that was set beforehand, for 90 or 95 % on dev, really came to on test.
+    """
+    fullest = max(panels, key=lambda panel: len(panel["order"]))
+    keys = list(dict.fromkeys(key for panel in (fullest, *panels) for key in panel["order"]))
+    labels = {key: panel["lines"][key]["label"] for panel in panels for key in panel["order"]}
+    colours, styles = colour_of(keys), dict(zip(keys, ("-", "--", "-.", ":"), strict=False))
+    wide = width == "wide"
+    shape = {"ncols": len(panels), "sharey": True} if wide else {"nrows": len(panels)}
+    with drawing(width, 3.9 if wide else 3.2 * len(panels), squeeze=False, **shape) as (figure, all_):
+        for axes, panel in zip(all_.ravel(), panels, strict=True):
+            for key in panel["order"]:
+                line = panel["lines"][key]
+                axes.plot([100 * c for c in line["coverage"]], [100 * a for a in line["accuracy"]],
+                          color=colours[key], ls=styles.get(key, "-"), lw=1.7, zorder=2)  # fmt: skip
+                for target, marker in AIMED.items():
+                    if line.get(f"right_{target}") is not None:
+                        axes.plot(100 * line[f"answered_{target}"], 100 * line[f"right_{target}"], marker, ms=6.5,
+                                  mfc=colours[key], mec="white", mew=0.8, zorder=4, clip_on=False)  # fmt: skip
+            for target in AIMED:
+                axes.axhline(int(target), color=SOFT, lw=0.8, ls=(0, (1, 2)), zorder=1)
+            missing = [plain(labels[key]) for key in keys if key not in panel["order"]]
+            if missing:
+                axes.text(3, 0.03, "not run: " + ", ".join(missing), transform=axes.get_xaxis_transform(), fontsize=8,
+                          color=SOFT, va="bottom")  # fmt: skip
+            axes.set_title(plain(panel["title"]))
+            axes.set_xlim(0, 100)
+            axes.set_ylim(top=101)
+            axes.set_xlabel("answered, % of texts")
+        all_[0, 0].set_ylabel("right among the answered, %")
+        _coverage_keys(figure, keys, labels, colours, styles, width)
+        return svg(figure, f"{name}-{width}", f"accuracy against share answered, {len(panels)} test sets")
+
+
+AIMED = {"90": "o", "95": "D"}  # accuracy in % that a threshold of dev was set for -> marker
+
+
+def _coverage_keys(
+    figure: Any, keys: Sequence[str], labels: Mapping[str, str], colours: Mapping[str, str],
+    styles: Mapping[str, str], width: Width,
+) -> None:  # fmt: skip
+    from matplotlib.lines import Line2D
+
+    handles = [Line2D([], [], color=colours[k], ls=styles.get(k, "-"), lw=1.7, label=plain(labels[k])) for k in keys]
+    handles += [Line2D([], [], ls="", marker=m, mfc=SOFT, mec="white", ms=7, label=f"threshold of dev for {t} %")
+                for t, m in AIMED.items()]  # fmt: skip
+    figure.legend(handles=handles, loc="outside upper left", ncols=3 if width == "wide" else 1, handlelength=2.6,
+                  columnspacing=1.4, labelspacing=0.45, borderpad=0)  # fmt: skip
+
+
 SCALES = {"latency_p95_ms": (1e-3, "s"), "latency_mean_ms": (1e-3, "s"), "latency_p50_ms": (1e-3, "s"),
           "makespan_s": (1.0, "s"), "unfinished": (100.0, "%"), "in_time": (100.0, "%"), "value": (100.0, "%"),
           "bytes_moved": (1e-6, "MB"), "wasted_s": (1.0, "s")}  # fmt: skip

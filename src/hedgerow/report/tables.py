@@ -11,7 +11,8 @@ So no number is typed by hand, and a new system needs a table file and no code::
 
 A cell takes every result whose experiment and config fit both the row and the column, and reads the metric from it: a
 number, or a score ``{value, low, high}``. It shows the mean, ± the standard deviation over seeds when there are
-several, and the 95 % interval in brackets where the scores have one. No result: *not run*.
+several, and the 95 % interval in brackets where the scores have one. No result: *not run*. A table that says how many
+``seeds`` it means to have marks every cell that has another number; a column of the format ``seeds`` just counts them.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from hedgerow.run import Result, load_results
 from hedgerow.schema import Record, check
 from hedgerow.weighing.show import count, milliseconds, size
 
-Format = Literal["percent", "number", "ms", "bytes", "count", "seconds", "text"]
+Format = Literal["percent", "number", "ms", "bytes", "count", "seconds", "text", "seeds"]
 _BLOCK = re.compile(r"(<!-- (table|file): (\S+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
 
 
@@ -45,8 +46,12 @@ class Axis(Record):
 
 
 class Row(Axis):
-    """A row; ``text`` states cells that no run of ours made (a published number), by label of the column."""
+    """A row; ``text`` states cells that no run of ours made (a published number), by label of the column.
 
+    ``at`` is a dotted path within the metrics, put before that of the column: one result may hold several rows.
+    """
+
+    at: str = ""
     text: dict[str, str] = {}
     source: str = ""  # where those texts come from; required with them
 
@@ -71,6 +76,7 @@ class Table(Record):
     where: dict[str, Any] = {}  # holds for every cell
     row: dict[str, Row]
     column: dict[str, Column]
+    seeds: int = Field(default=0, ge=0, description="a cell over another number of seeds says so; 0: no cell does")
     skip_empty: bool = False  # leave out rows without any result instead of saying 'not run'
 
 
@@ -126,7 +132,10 @@ def table(results: Path, systems: Path, name: str, path: Path) -> str:
             lines.append([row.label + (f" ({row.source})" if row.source else ""), *cells])
     heads = [spec.head, *(column.label for column in spec.column.values())]
     text = _markdown(heads, lines)
-    return text + (f"\n{spec.caption}\n" if spec.caption else "")
+    said = [spec.caption] if spec.caption else []
+    if spec.seeds:
+        said.append(f"{spec.seeds} seed{'s' * (spec.seeds > 1)}, or as many as a cell says.")
+    return text + (f"\n{' '.join(said)}\n" if said else "")
 
 
 NOT_RUN = "*not run*"
@@ -149,12 +158,15 @@ def cell(spec: Table, row: Row, column: Column, found: Sequence[Result], name: s
             f"{', '.join(keys)}; say which one is meant"
         )
     names = (column.metric,) if isinstance(column.metric, str) else column.metric
-    parts = [value(fitting, metric, column) for metric in names]
+    before = f"{row.at}." if row.at else ""
+    parts = [value(fitting, before + metric, column) for metric in names]
     if all(part is None for part in parts):
         return NOT_RUN
     text = " / ".join(part if part is not None else "–" for part in parts)
     beside = value(fitting, column.beside, column.model_copy(update={"interval": False})) if column.beside else None
-    return text + (f" ({column.beside_label} {beside})".replace("( ", "(") if beside is not None else "")
+    text += f" ({column.beside_label} {beside})".replace("( ", "(") if beside is not None else ""
+    seeds = len({r.seed for r in fitting})
+    return text + (f" ({seeds} seed{'s' * (seeds > 1)})" if spec.seeds and seeds != spec.seeds else "")
 
 
 def value(fitting: Sequence[Result], metric: str, column: Column) -> str | None:
@@ -162,7 +174,9 @@ def value(fitting: Sequence[Result], metric: str, column: Column) -> str | None:
     held = [h for h in (_dig(r.metrics, metric) for r in fitting) if h is not None]
     if not held:
         return None
-    if column.format == "text":
+    if column.format == "seeds":
+        return str(len(held))
+    if column.format == "text" or isinstance(held[0], str):
         return str(held[0])
     values = [float(h["value"]) if isinstance(h, Mapping) else float(h) for h in held]
     text = show(statistics.fmean(values), column)

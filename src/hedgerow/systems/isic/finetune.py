@@ -27,7 +27,7 @@ from hedgerow.objectives import Loss, Objective, cross_entropy, supervised_contr
 from hedgerow.pack import Info, Pack
 from hedgerow.run import Run, Seeds
 from hedgerow.schema import Record, check
-from hedgerow.systems.isic.models import Fold, Piece, Rows
+from hedgerow.systems.isic.parts import Fold, Piece, Rows
 from hedgerow.train import Optimiser, Phase, Schedule, Shuffled, TrainPlan, steps_for, train
 
 if TYPE_CHECKING:

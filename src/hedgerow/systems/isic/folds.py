@@ -9,7 +9,7 @@ import numpy as np
 from hedgerow.data import texts
 from hedgerow.kinds.hierarchy import Label, Tree, tree_of
 from hedgerow.run import Seeds
-from hedgerow.systems.isic.models import Fold, Rows, Vectors
+from hedgerow.systems.isic.parts import Fold, Rows, Vectors
 from hedgerow.systems.isic.splits import Split, label_titles
 from hedgerow.task import Example
 

@@ -24,7 +24,8 @@ from hedgerow.run import Run, Seeds
 from hedgerow.schema import Record, check
 from hedgerow.systems.isic.finetune import Alike
 from hedgerow.systems.isic.folds import some
-from hedgerow.systems.isic.models import Fold, Model, Piece, Vectors, ranked, reciprocal_rank
+from hedgerow.systems.isic.models import Model, ranked, reciprocal_rank
+from hedgerow.systems.isic.parts import Fold, Piece, Vectors
 from hedgerow.train import Optimiser, Phase, Schedule, Shuffled, TrainPlan, steps_for, train
 
 
@@ -118,7 +119,7 @@ class LoraClassifier:
     bf16: bool
 
     def answer(self, texts: Sequence[str], vectors: Vectors) -> tuple[np.ndarray, None]:
-        """See :class:`models.Part`."""
+        """See :class:`parts.Part`."""
         import torch
 
         from hedgerow.nets.pooled import Pooled
@@ -199,7 +200,7 @@ class Reranker:
     kept: dict[str, np.ndarray] = field(default_factory=dict)  # text -> scores of its top titles, for the tuning
 
     def answer(self, texts: Sequence[str], vectors: Vectors) -> tuple[np.ndarray, None]:
-        """See :class:`models.Part`."""
+        """See :class:`parts.Part`."""
         p = self.base.proba(texts, vectors)
         best = ranked(p, self.top)
         score = self.scores(texts, best)

@@ -13,7 +13,7 @@ from hedgerow.data.parsed import package_version
 from hedgerow.kinds.hierarchy import Tree
 from hedgerow.kinds.text_members import Member
 from hedgerow.pack import Pack, Parent, Source
-from hedgerow.systems.isic.models import Fold, Piece, Rows
+from hedgerow.systems.isic.parts import Fold, Piece, Rows
 from hedgerow.systems.isic.splits import Split
 from hedgerow.systems.isic.task import IsicTask
 

@@ -116,19 +116,19 @@ def fit(
 
     ``like`` is a model whose tuning is taken over, for a fit that has no dev set left.
     """
-    from hedgerow.systems.isic import features, finetune, lm, models
+    from hedgerow.systems.isic import features, finetune, linear, lm, parts
 
     s, extra, tuned, trunk = run.seeds, True, None, config.trunk
     if config.model == "lm":
         return _like(like, [lm.frozen_head(fold, config.lm_trunk, config.lm, s, extra)], fold), fold, None
-    linear = models.tfidf(
+    words = linear.tfidf(
         fold, s.order, extra, words=config.words, characters=config.characters, strength=config.strength,
         passes=config.passes,
     )  # fmt: skip
     if config.model == "linear":
-        return _like(like, [linear], fold), fold, None
+        return _like(like, [words], fold), fold, None
     if config.model == "encoder":
-        head = models.head(fold, trunk, s.init, extra, strength=config.strength)
+        head = linear.head(fold, trunk, s.init, extra, strength=config.strength)
     else:
         # a changed file of the user's is another training, not the old one finished
         rows = fold.rows(extra)
@@ -137,8 +137,8 @@ def fit(
         tuned = finetune.finetune(trunks[trunk], fold, config.finetune, s, extra=extra, run=part)
         fold = replace(fold, vectors=features.remembered({trunk: tuned.encode}))
         head = tuned.head(fold, trunk)
-    parts = [linear, head, models.knn(fold, trunk, extra), models.titles(fold, trunk)]
-    return _like(like, parts, fold), fold, tuned
+    mixed = [words, head, parts.knn(fold, trunk, extra), parts.titles(fold, trunk)]
+    return _like(like, mixed, fold), fold, tuned
 
 
 def _like(like: Any, parts: list[Any], fold: Any) -> Any:

@@ -10,6 +10,7 @@
 ``family``                    European and UN schemes in train, Asian ones in test
 ``language:fr`` (or other)    English in train, texts of another language in test
 ``transfer``                  coded texts in train, ecoinvent names in test
+``stress``                    coded texts in train, other LCA names with noisy labels in test: never to train on
 ``user``                      the user's own coded rows, at random
 ``toy``                       a few dozen invented texts, for tests that fetch nothing
 ============================  ======================================================================================
@@ -34,7 +35,7 @@ from hedgerow.errors import HedgerowError, did_you_mean
 from hedgerow.task import Example
 
 Labels = Literal["strings", "isic"]
-NAMES = ("rows", "names", "grouped", "grouped_nomarket", "texts", "family", "transfer", "user", "toy")
+NAMES = ("rows", "names", "grouped", "grouped_nomarket", "texts", "family", "transfer", "stress", "user", "toy")
 HELD_OUT = ("KSIC10", "SSIC2020", "JSIC13", "NAICS2017")  # the four schemes of the published table
 TEST_SHARE, DEV_SHARE = 0.2, 0.1
 
@@ -161,6 +162,9 @@ def _coded(name: str, seed: int, sources: Sequence[str], progress: Any) -> Parts
         heads = _groups([[f"head:{head}" for head in item.heads] + [_text_key(item.name)] for item in items])
         test = [_lca_example(item, "isic", head) for item, head in zip(items, heads, strict=True) if item.gold]
         return _apart(train, dev, test)
+    if name == "stress":
+        train, dev, _ = _cut([(e.group, e) for e in _examples(english)], seed, test_share=0.0)
+        return _apart(train, dev, _stress_examples(progress))
     if name == "family":
         chosen = _UN | _EU, _US, _ASIA
         return _apart(*(_examples(r for r in english if r.system in systems) for systems in chosen))
@@ -170,6 +174,20 @@ def _coded(name: str, seed: int, sources: Sequence[str], progress: Any) -> Parts
         return _other_language(which, rows, english)
     known = [*NAMES, *(f"system:{s}" for s in HELD_OUT), *(f"language:{x}" for x in sorted(set(LANGUAGES.values())))]
     raise HedgerowError(f"there is no split '{name}'{did_you_mean(name, known)}")
+
+
+def _stress_examples(progress: Any) -> list[Example]:
+    """Names that two LCA packages labelled by rules of their own; ``ecoinvent`` in meta: does its own label agree?"""
+    known = {item.name: item.gold for item in texts.lca_names(progress=progress)}
+    items = [item for item in texts.lca_stress(progress=progress) if item.gold]
+    heads = _groups([[f"head:{head}" for head in item.heads] + [_text_key(item.name)] for item in items])
+    found = []
+    for item, head in zip(items, heads, strict=True):
+        own = known.get(item.name, frozenset())
+        says = ("agrees" if own & item.gold else "differs") if own else "unknown"
+        meta = {"system": "premise", "language": "en", "source": "lca-premise", "ecoinvent": says}
+        found.append(Example(_id(item.name), item.name, item.gold, head, meta))
+    return found
 
 
 def _held_out(scheme: str, english: Sequence[texts.CodedText]) -> Parts:

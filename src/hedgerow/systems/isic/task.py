@@ -81,7 +81,7 @@ class IsicTask:
         """:meth:`score` of the examples with each value of ``field``: 'section', or a key of ``meta`` ('system', …)."""
         groups: dict[str, list[int]] = {}
         for i, example in enumerate(examples):
-            groups.setdefault(_field(example, field), []).append(i)
+            groups.setdefault(field_of(example, field), []).append(i)
         return {
             value: self.score([examples[i] for i in chosen], [answers[i] for i in chosen])
             for value, chosen in sorted(groups.items())
@@ -174,7 +174,8 @@ def ancestors(label: str) -> frozenset[str]:
     return frozenset(nodes | {texts.isic_section(stem[:2])} - {""})
 
 
-def _field(example: Example, field: str) -> str:
+def field_of(example: Example, field: str) -> str:
+    """'section' of its acceptable classes ('A+C' where there are two), or the value of a key of ``meta``."""
     if field == "section":
         return "+".join(sorted({texts.isic_section(label[:2]) for label in example.gold}))
     return example.meta.get(field, "")

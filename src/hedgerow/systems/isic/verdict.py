@@ -15,8 +15,9 @@ from hedgerow.data.texts import read_user
 from hedgerow.kinds import open as open_model
 from hedgerow.pack import Pack
 from hedgerow.run import Run
-from hedgerow.systems.isic import models
-from hedgerow.systems.isic.models import Fold, Model
+from hedgerow.systems.isic import linear, models, parts
+from hedgerow.systems.isic.models import Model
+from hedgerow.systems.isic.parts import Fold
 from hedgerow.systems.isic.task import IsicTask
 
 CHEAPER = {"linear": "exact-majority", "encoder": "linear", "lm": "linear", "finetuned": "linear"}
@@ -41,8 +42,8 @@ def verdict(config: Any, pack: Pack, task: IsicTask, fold: Fold, model: Model, r
 def rival(config: Any, name: str, fold: Fold, run: Run) -> Model:
     """The cheaper model, fitted on the same texts."""
     if name == "exact-majority":
-        return models.first([models.exact(fold, True), models.prior(fold)], fold)
-    part = models.tfidf(
+        return models.first([parts.exact(fold, True), parts.prior(fold)], fold)
+    part = linear.tfidf(
         fold, run.seeds.order, True, words=config.words, characters=config.characters, strength=config.strength,
         passes=config.passes,
     )  # fmt: skip
