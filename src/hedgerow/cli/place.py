@@ -30,6 +30,15 @@ def place(
     ] = None,
     task: Annotated[str | None, typer.Option(help="Whose scores count, where Packs have several.")] = None,
     without: Annotated[list[str] | None, typer.Option(metavar="DEVICE", help="As if it were unplugged.")] = None,
+    more: Annotated[
+        list[str] | None, typer.Option("--with", metavar="NEW=DEVICE", help="One more like DEVICE.")
+    ] = None,
+    swap: Annotated[
+        list[str] | None, typer.Option(metavar="DEVICE=OTHER", help="As if DEVICE were made of what OTHER is.")
+    ] = None,
+    trace: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="What arrived, died and changed: a trace.jsonl, for --simulate.")
+    ] = None,
     explain: Annotated[str | None, typer.Option(metavar="ID|all", help="Why one request, or all, go there.")] = None,
     simulate: Annotated[int, typer.Option(min=0, metavar="SEEDS", help="Also let devices die, so many times.")] = 0,
     as_json: Json = False,
@@ -37,7 +46,8 @@ def place(
     """Place requests onto a fleet: on each device the best form that meets needs and limits there.
 
     Reads the scores and costs that `weigh` left in the Packs; what nobody measured is printed as assumed. One
-    app.toml instead of Packs places a DAG of jobs. With --simulate, the policy is set beside local-only and random.
+    app.toml instead of Packs places a DAG of jobs. With --simulate, the policy is set beside local-only and random,
+    and beside itself without, with or after swapping devices: what would buying, unplugging or upgrading one change?
     """
     from hedgerow import placing
     from hedgerow.placing.show import explanation_tables, outcome_tables, plan_tables
@@ -47,14 +57,16 @@ def place(
     asked |= {"requests": requests, "batch": batch, "every_ms": every, "by": by, "task": task}
     with json_only(as_json) as out:
         devices = placing.Fleet.open(fleet)
-        plan = placing.place(what, devices, **asked)
+        change: dict[str, Any] = {"more": more or (), "swap": swap or ()}
+        plan = placing.place(what, devices, **asked, **change)
         said = plan.to_json(explain)
         if not as_json:
             draw(*plan_tables(said))
             if explain is not None:
                 draw(*explanation_tables(said["explanation"]))
         if simulate:
-            outcome = placing.simulate(what, devices, seeds=simulate, quiet=as_json, **asked).to_json()
+            change["trace"] = trace
+            outcome = placing.simulate(what, devices, seeds=simulate, quiet=as_json, **asked, **change).to_json()
             said["outcome"] = outcome
             if not as_json:
                 draw(*outcome_tables(outcome, plan=said))

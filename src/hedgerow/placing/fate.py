@@ -36,13 +36,13 @@ class Fate:
                 self._ran.setdefault((key, self._places[row["dev"]]), []).append((load, took))
 
     def begin(self) -> None:
-        """Announce everything. A trace that says when devices die takes the place of their stated failure rates."""
+        """Announce everything. A trace that says when a device dies takes the place of its stated failure rate."""
         d, clock = self.driver, self.driver.clock
-        told = any(row["ev"] in ("down", "up") for row in self.trace.rows) or self.trace.replayed
+        told = {row["dev"] for row in self.trace.rows if row["ev"] in ("down", "up")} | self.trace.watched
         for i, device in enumerate(d.fleet.devices):
             if device.name in d.world.leave:
                 clock.at(d.world.leave[device.name], self._leave, i)
-            if d.world.failures and device.failure is not None and not told:
+            if d.world.failures and device.failure is not None and not (self.trace.replayed or device.name in told):
                 self._live(i, d.truth.lives(device))
         for row in self.trace.rows:
             clock.at(row["t"], self._happen, row)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +14,14 @@ from hedgerow.errors import HedgerowError
 from hedgerow.placing import question
 from hedgerow.placing.dag import Demand
 from hedgerow.placing.fleet import Fleet
+from hedgerow.placing.learning import Planner
 from hedgerow.placing.measures import MEASURES, measures, timeline, utilisation
 from hedgerow.placing.plan import shares
 from hedgerow.placing.policies import policy as policy_named
 from hedgerow.placing.simulator import Run, run
+from hedgerow.placing.traces import Trace, demand_of_trace, open_trace
 from hedgerow.placing.view import Believed
+from hedgerow.placing.whatif import changes, for_fleet
 from hedgerow.placing.world import World
 
 FORMAT = 1
@@ -33,6 +36,8 @@ class Scenario:
     known: Believed
     demand: Demand
     world: World
+    trace: Trace | None = None
+    planner: Planner | None = None
 
 
 @dataclass(frozen=True)
@@ -69,13 +74,20 @@ def simulate(
     world: World | None = None,
     first_seed: int = 0,
     quiet: bool = False,
+    more: Sequence[str] = (),
+    swap: Sequence[str] = (),
+    trace: Trace | str | Path | None = None,
+    planner: Planner | None = None,
     **ask: Any,
 ) -> Outcome:
     """Simulate ``policy``, the policies ``against`` it, and the same policy ``without`` some devices.
 
     ``without`` lists devices that are missing from the start (the planner knows), or maps a device to the second at
-    which it leaves for good (the planner notices). All scenarios meet the same arrivals, failures, luck and errors of
-    belief, seed by seed; differences to the first are paired. Other keywords as for :func:`hedgerow.placing.place`.
+    which it leaves for good (the planner notices). ``more`` (``edge2=edge``) and ``swap`` (``laptop=edge``) add one
+    scenario each: the same policy with a device more, or with other hardware. ``trace`` (object or trace.jsonl) says
+    what arrives and what happens to devices and links; ``planner`` what is learnt on the way.
+    All scenarios meet the same arrivals, failures, luck and errors of belief, seed by seed; differences to the first
+    are paired. Other keywords as for :func:`hedgerow.placing.place`.
     """
     if seeds < 1:
         raise HedgerowError(f"at least one seed must be simulated (got {seeds})")
@@ -85,9 +97,28 @@ def simulate(
         home.index(name)
     demand = question.demand(what, home, asked)
     known = question.believed(demand.app, home, asked)
+    told = open_trace(trace, home) if isinstance(trace, str | Path) else trace
+    if told is not None and any(row["ev"] == "arrive" for row in told.rows):
+        demand = demand_of_trace(demand.app, told)
     scenarios = [Scenario(p, p, known, demand, world) for p in dict.fromkeys((policy, *against))]
     scenarios += _what_if(what, policy, without, home, known, demand, world, asked)
+    for label, other in changes(home, more, swap):
+        scenarios.append(
+            Scenario(f"{policy} {label}", policy, question.believed(demand.app, other, asked), demand, world)
+        )
+    if told is not None:
+        scenarios = [_told(s, told, home) for s in scenarios]
+    if planner is not None:
+        scenarios = [replace(s, planner=planner) for s in scenarios]
     return _compared(scenarios, range(first_seed, first_seed + seeds), quiet)
+
+
+def _told(s: Scenario, trace: Trace, recorded: Fleet) -> Scenario:
+    """The scenario with what the trace says of its fleet; a request from a device that is missing does not arise."""
+    kept = tuple(r for r in s.demand.requests if r.home in s.known.fleet.names)
+    if not kept:
+        raise HedgerowError(f"{s.label}: no request of the trace arises on a device that is left")
+    return replace(s, trace=for_fleet(trace, recorded, s.known.fleet), demand=Demand(s.demand.app, kept))
 
 
 def _what_if(
@@ -124,7 +155,8 @@ def _compared(scenarios: Sequence[Scenario], seeds: range, quiet: bool) -> Outco
             chosen = policy_named(s.policy)
             runs = []
             for seed in seeds:
-                found = run(s.demand, s.known, chosen, s.world, seed, record=seed == seeds[0])
+                first = seed == seeds[0]
+                found = run(s.demand, s.known, chosen, s.world, seed, first, s.planner, s.trace)
                 if seed == seeds[0]:
                     timelines[s.label] = timeline(found.log, found.ended_s)
                 runs.append(found)

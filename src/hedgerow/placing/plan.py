@@ -18,6 +18,7 @@ from hedgerow.placing.measures import measures
 from hedgerow.placing.policies import policy as policy_named
 from hedgerow.placing.simulator import Run, run
 from hedgerow.placing.view import REASONS, Believed, Placement
+from hedgerow.placing.whatif import changed
 from hedgerow.placing.world import AS_BELIEVED
 
 FORMAT = 1
@@ -120,20 +121,23 @@ def place(
     policy: str = "earliest-finish",
     without: Sequence[str] = (),
     seed: int = 0,
+    more: Sequence[str] = (),
+    swap: Sequence[str] = (),
     **ask: Any,
 ) -> Plan:
     """Choose a form for every device and a device for every request.
 
     ``what`` is a Workload, rival Packs (objects or folders), an App, or an ``app.toml``; further keywords are those of
     :class:`hedgerow.placing.question.Ask`: requests, batch, every_ms, size, by, task, this, unit. On each device the
-    form with the best score that meets every need and limit there is eligible, and no other.
+    form with the best score that meets every need and limit there is eligible, and no other. ``without`` unplugs
+    devices, ``more`` (``edge2=edge``) adds some, ``swap`` (``laptop=edge``) exchanges hardware.
 
     Raises HedgerowError, with which constraint excludes what and by how much, when no device can do a job, and when
     the policy leaves a request without an answer: there is no partial plan.
     """
     asked = question.asking({"need": need, "limit": limit, **ask})
     home = question.opened(fleet)
-    home = home.without(without) if without else home
+    home = changed(home.without(without) if without else home, more, swap)
     chosen = policy_named(policy)
     demand = question.demand(what, home, asked)
     known = question.believed(demand.app, home, asked)
@@ -165,6 +169,7 @@ def shares(found: Run, known: Believed) -> list[dict[str, Any]]:
 def _explained(at: float, placement: Placement, known: Believed) -> dict[str, Any]:
     score, job = placement.reason, placement.job
     candidates, names = known.candidates[job.work], known.fleet.names
+    timed = score.unit == "s"
     rows = []
     for c, d in enumerate(candidates.device.tolist()):
         reason = REASONS[int(score.refused[c])].format(device=names[d], home=names[job.home])
@@ -174,7 +179,9 @@ def _explained(at: float, placement: Placement, known: Believed) -> dict[str, An
                 "form": known.forms[int(candidates.form[c])].label,
                 "chosen": c in placement.replicas,
                 "terms_ms": {k: None if reason else float(v[c]) * 1e3 for k, v in score.terms.items()},
-                "total_ms": float(score.total[c]) * 1e3 if np.isfinite(score.total[c]) else None,
+                "total_ms": float(score.total[c]) * 1e3 if timed and np.isfinite(score.total[c]) else None,
+                "shares": {k: None if reason else float(v[c]) for k, v in score.shares.items()},
+                "score": None if timed or not np.isfinite(score.total[c]) else float(score.total[c]),
                 "assumed": bool(candidates.assumed[c]),
                 "refused": reason,
             }

@@ -162,26 +162,34 @@ def explanation_tables(explanation: Mapping[str, Any]) -> list[RenderableType]:
             terms = list(job["candidates"][0]["terms_ms"]) if job["candidates"] else []
             tied = f", {job['tied']} alike" if job["tied"] > 1 else ""
             title = f"{request['request']} · {job['job']} · from {request['home']} · {job['rule']}{tied}"
-            table = _table(title, "", "device", "form", *terms, "total", "", numbers=(*terms, "total"))
+            shares = list(job["candidates"][0]["shares"]) if job["candidates"] else []
+            scored = any(c["score"] is not None for c in job["candidates"])
+            heads = (*terms, *shares, "score" if scored else "total")
+            table = _table(title, "", "device", "form", *heads, "", numbers=heads)
             for c in sorted(job["candidates"], key=_candidate_order):
-                times = [ms(c["terms_ms"][t]) for t in terms]
+                numbers = [ms(c["terms_ms"][t]) for t in terms]
+                numbers += [_DASH if c["shares"][s] is None else f"{c['shares'][s]:.3g}" for s in shares]
+                total = (_DASH if c["score"] is None else f"{c['score']:.4g}") if scored else ms(c["total_ms"])
                 words = c["refused"] or (_ASSUMED if c["assumed"] else "")
-                table.add_row("→" if c["chosen"] else "", c["device"], c["form"], *times, ms(c["total_ms"]), words)
+                table.add_row("→" if c["chosen"] else "", c["device"], c["form"], *numbers, total, words)
             parts.append(table)
             parts += [Text(f"  {d['device']}: {d['why']}") for d in job["not_eligible"]]
     return parts
 
 
 def _candidate_order(candidate: Mapping[str, Any]) -> tuple[bool, bool, float]:
-    total = candidate["total_ms"]
+    total = candidate["total_ms"] if candidate["score"] is None else candidate["score"]
     return not candidate["chosen"], total is None, total or 0.0
 
 
 # --- outcome ---------------------------------------------------------------------------------------------------------
-_SHOWN = ("latency_mean_ms", "latency_p50_ms", "latency_p95_ms", "unfinished", "in_time", "value", "cost", "wasted_s")
+_SHOWN = (
+    "latency_mean_ms", "latency_p50_ms", "latency_p95_ms", "unfinished", "in_time", "value", "cost", "energy_j",
+    "wasted_s",
+)  # fmt: skip
 _HEADS = {
     "latency_mean_ms": "latency mean", "latency_p50_ms": "p50", "latency_p95_ms": "p95", "unfinished": "unfinished",
-    "in_time": "in time", "value": "mean score", "cost": "cost", "wasted_s": "wasted",
+    "in_time": "in time", "value": "mean score", "cost": "cost", "wasted_s": "wasted", "energy_j": "energy (J)",
 }  # fmt: skip
 
 

@@ -53,6 +53,7 @@ class Trace:
     rows: tuple[dict[str, Any], ...]
     kind: str = "recorded"  # or "generated"
     replayed: bool = False  # of a whole run: what it does not say did not happen
+    watched: frozenset[str] = frozenset()  # devices that die when it says so and at no other time
 
     @property
     def digest(self) -> str:

@@ -247,7 +247,10 @@ class Event:
 class Policy(Protocol):
     """A pure decision: the same arguments give the same answer. No I/O, no clock, no randomness but ``rng``."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """By which people ask for it, and by which its random stream goes."""
+        ...
 
     def start(self, fleet: Fleet) -> State:
         """What it remembers at the beginning."""
