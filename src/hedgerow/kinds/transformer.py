@@ -16,8 +16,10 @@ from typing import Any
 
 import numpy as np
 
+from hedgerow.cost import Geometry as Geometry  # the sizes of every transformer; also reached from here
 from hedgerow.errors import HedgerowError, did_you_mean
 from hedgerow.kinds.arrays import Header, headers, need, need_finite
+from hedgerow.schema import check
 
 PRECISIONS = ("float32", "bfloat16")
 
@@ -89,28 +91,6 @@ _CODE_OR_HUB = (
 _DROPPED = frozenset(_CODE_OR_HUB.split())
 
 
-@dataclass(frozen=True)
-class Geometry:
-    """The sizes that decide arrays, operations and memory (symbols as in the catalogue of ``weigh``)."""
-
-    layers: int  # L
-    width: int  # d
-    heads: int  # H
-    kv_heads: int  # K
-    head: int  # h
-    ffn: int  # f
-    gated: bool
-    vocabulary: int  # V
-    tied: bool
-    positions: int  # longest sequence
-
-    @property
-    def body(self) -> int:
-        """Parameters in matrix products of all layers: L (2dHh + 2dKh) + L g d f, with g = 3 if gated else 2."""
-        attention = 2 * self.width * self.head * (self.heads + self.kv_heads)
-        return self.layers * (attention + (3 if self.gated else 2) * self.width * self.ffn)
-
-
 # --- checking, without torch -----------------------------------------------------------------------------------------
 def family(config: Mapping[str, Any], allowed: Mapping[str, Family], where: str) -> Family:
     """The family of a configuration; HedgerowError when it is not one that this kind builds."""
@@ -140,18 +120,20 @@ def geometry(config: Mapping[str, Any], allowed: Mapping[str, Family], where: st
     kv_heads = size("num_key_value_heads", heads)
     if heads % kv_heads:
         raise HedgerowError(f"{where}: {heads} heads cannot share {kv_heads} key-value heads")
-    return Geometry(
-        layers=size(kin.layers),
-        width=width,
-        heads=heads,
-        kv_heads=kv_heads,
-        head=size("head_dim", width // heads),
-        ffn=size(kin.ffn, 4 * width if kin.ffn == "n_inner" else None),
-        gated=kin.gated,
-        vocabulary=size("vocab_size"),
-        tied=bool(config.get("tie_word_embeddings", True)),
-        positions=size(kin.positions) - kin.spare,
-    )
+    sizes = {
+        "layers": size(kin.layers),
+        "width": width,
+        "heads": heads,
+        "kv_heads": kv_heads,
+        "head": size("head_dim", width // heads),
+        "ffn": size(kin.ffn, 4 * width if kin.ffn == "n_inner" else None),
+        "gated": kin.gated,
+        "vocabulary": size("vocab_size"),
+        "tied": bool(config.get("tie_word_embeddings", True)),
+        "positions": size(kin.positions) - kin.spare,
+        "architecture": str(config["model_type"]),
+    }
+    return check(Geometry, sizes, where)
 
 
 def check_arrays(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from hedgerow.cost import Geometry, formulas
 from hedgerow.kinds.base import Flops
-from hedgerow.kinds.transformer import Geometry
 
 COVER = (
     "formula: all matrix products with padding, attention as the full square; "
@@ -14,13 +14,11 @@ COVER = (
 def forward(sizes: Geometry, rows: int, new: int, past: float = 0, logits: int = 0) -> float:
     """Operations of one call over ``rows`` sequences of ``new`` tokens after ``past`` cached ones.
 
-    F = 2 S B + 2 R V d + 4 L H h S (P0 + S) for each sequence, with S = new, P0 = past, R = ``logits`` rows of logits
-    and B the parameters in the body's matrix products (Geometry.body). Equals torch's FlopCounterMode with eager
-    attention exactly (its fused attention is not counted there).
+    F = 2 S B + 2 R V d + 4 L H h S (P0 + S) for each sequence (:func:`hedgerow.cost.formulas.flops`), with S = new,
+    P0 = past, R = ``logits`` rows of logits. Equals torch's FlopCounterMode with eager attention exactly (its fused
+    attention is not counted there).
     """
-    attention = 4 * sizes.layers * sizes.heads * sizes.head * new * (past + new)
-    head = 2 * logits * sizes.vocabulary * sizes.width
-    return float(rows * (2 * new * sizes.body + head + attention))
+    return rows * formulas.flops(sizes, new, past, logits)
 
 
 def flops(sizes: Geometry, rows: int, new: int, past: float = 0, logits: int = 0) -> Flops:
