@@ -36,7 +36,8 @@ def weigh_suite(
     tests = _tests(words, shots, failures)
     if not tests:
         raise HedgerowError(failures[0])
-    models = [kinds.open(pack, form, threads) for pack in packs for form in forms or [None]]  # all before the first
+    asked: list[str | None] = list(forms) if forms else [None]
+    models = [kinds.open(pack, form, threads) for pack in packs for form in asked]  # all before the first
     for model in models:
         with _told(as_json) as tell:
             found = run_suite(model, tests, limit, tell=tell)

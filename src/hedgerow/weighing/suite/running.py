@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import metadata
@@ -199,7 +199,7 @@ def _keep(pack: Pack, line: Line) -> None:
 # ---- what stands over several tests --------------------------------------------------------------------------------
 
 
-def group_means(lines: Sequence[Line]) -> list[dict[str, Any]]:
+def group_means(lines: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """``{group, shots, value, half, n, sets}`` of each group whose sets all ran with equal shots and limit.
 
     The mean of the headline scores, each set counting once as in the survey; ``half`` is half of its 95 % interval, as
@@ -223,7 +223,7 @@ def group_means(lines: Sequence[Line]) -> list[dict[str, Any]]:
     return out
 
 
-def gains(lines: Sequence[Line]) -> list[dict[str, Any]]:
+def gains(lines: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """What examples in the prompt change: ``{name, shots, metric, difference}`` against 0 shots, on the same items."""
     out = []
     base = {line["task"]["name"]: line for line in lines if line["suite"]["shots"] == 0}
