@@ -186,6 +186,22 @@ def test_a_text_counts_in_each_of_its_schemes_and_seeds_are_averaged(tmp_path: P
     assert found["section"]["C"]["texts_cheap"]["value"] == pytest.approx(1 / 3)
 
 
+def test_models_are_compared_over_the_seeds_that_they_share(tmp_path: Path) -> None:
+    for seed, good in enumerate(("1000", "1000", "1000", "1111", "1111")):  # the last draws are easy ones
+        cell(tmp_path, "grouped", "lm-head", good, seed)
+    for seed in range(3):
+        cell(tmp_path, "grouped", "lora", "1100", seed)
+    cell(tmp_path, "grouped", "smollm2-head", "1111")  # one seed is not enough
+    models_there = cells.on(cells.load(tmp_path, "peers"), "grouped")
+    assert cells.best(models_there, "lm") == "lora"
+    assert cells.best(models_there, "cheap") is None
+    for scheme in ("a", "b"):
+        cell(tmp_path, scheme, "mix", "1100")
+        cell(tmp_path, scheme, "tfidf", "1000")
+    cell(tmp_path, "a", "majority", "1111")  # not on both
+    assert cells.on_all(cells.load(tmp_path, "peers"), ("a", "b")) == "mix"
+
+
 def test_sections_of_four_schemes_are_one_test_set(tmp_path: Path) -> None:
     schemes = ("KSIC10", "SSIC2020", "JSIC13", "NAICS2017")
     for scheme, good in zip(schemes, ("1111", "1000", "1110", "1100")):

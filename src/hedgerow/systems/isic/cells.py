@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ LANGUAGE_MODELS = ("lm-head", "smollm2-head", "smollm2-nn", "lora")
 RERANKED = ("rerank",)  # a cheap model with a language model's say on top: a member of neither side
 TRAINED_TRUNKS = ("encoder", "encoder-head", "encoder-nn", "encoder+tfidf", "encoder+dev", "encoder+e5")
 SIDES = ("cheap", "fine", "lm")
+ENOUGH = 3  # seeds: the plan of what takes minutes to train
 Cells = Mapping[tuple[str, ...], list[Result]]  # (split, model) -> its seeds, in order
 
 
@@ -39,30 +40,34 @@ def on(cells: Cells, split: str) -> dict[str, list[Result]]:
     return {model: seeds for (s, model), seeds in cells.items() if s == split}
 
 
-def best(models: Mapping[str, list[Result]], side: str, metric: str = "accuracy") -> str | None:
-    """The model of a side with the best mean, among those with the most seeds; None where the side has no cell.
+def best(models: Mapping[str, list[Result]], side: str = "", metric: str = "accuracy") -> str | None:
+    """The model of a side (of all, with '') that is best over the seeds that all candidates share; None without a cell.
 
-    One lucky draw of the split must not stand against a mean of several.
+    A candidate has ENOUGH seeds, or as many as anybody: one lucky draw of the split must not stand against a mean.
     """
-    mine = [m for m in models if side_of(m) == side]
-    return max(fullest(models, mine), key=lambda m: mean(models[m], metric)) if mine else None
+    mine = {m: seeds for m, seeds in models.items() if not side or side_of(m) == side}
+    return _best({m: [seeds] for m, seeds in mine.items()}, metric)
 
 
-def fullest(models: Mapping[str, list[Result]], names: Collection[str]) -> list[str]:
-    """Those with the most seeds."""
-    most = max(len(models[name]) for name in names)
-    return [name for name in names if len(models[name]) == most]
+def on_all(cells: Cells, splits: Sequence[str], side: str = "", metric: str = "accuracy") -> str | None:
+    """The one model of a side with the best mean over several splits; candidates and seeds as for :func:`best`."""
+    names = {model for _, model in cells if not side or side_of(model) == side}
+    return _best({m: [cells[s, m] for s in splits] for m in names if all((s, m) in cells for s in splits)}, metric)
 
 
-def on_all(cells: Cells, splits: Sequence[str], side: str, metric: str = "accuracy") -> str | None:
-    """The one model of a side with the best mean over several splits, among those with the most seeds there."""
-    names = {model for _, model in cells if side_of(model) == side}
-    names = {m for m in names if all((s, m) in cells for s in splits)}
-    if not names:
+def _best(models: Mapping[str, list[list[Result]]], metric: str) -> str | None:
+    """By name: for each split the seeds."""
+    seeds = {m: set.intersection(*({r.seed for r in each} for each in splits)) for m, splits in models.items()}
+    most = max(map(len, seeds.values()), default=0)
+    kept = sorted(m for m in models if seeds[m] and len(seeds[m]) >= min(ENOUGH, most))
+    if not kept:
         return None
-    seeds = {m: min(len(cells[s, m]) for s in splits) for m in names}
-    kept = sorted(m for m in names if seeds[m] == max(seeds.values()))
-    return max(kept, key=lambda m: statistics.fmean(mean(cells[s, m], metric) for s in splits))
+    shared = set.intersection(*(seeds[m] for m in kept)) or set.union(*(seeds[m] for m in kept))
+
+    def score(model: str) -> float:
+        return statistics.fmean(mean([r for r in each if r.seed in shared], metric) for each in models[model])
+
+    return max(kept, key=score)
 
 
 def mean(results: Sequence[Result], metric: str) -> float:

@@ -46,7 +46,7 @@ class Plan:
 
 PLAN = {
     "cheap": Plan(5, 11, ECOINVENT + CODED),
-    "languages": Plan(1, 7, LANGUAGES),
+    "languages": Plan(5, 7, LANGUAGES),
     "encoder": Plan(3, 60, FINE),
     "both": Plan(1, 12, tuple(f"system:{s}" for s in HELD_OUT)),
     "lm": Plan(3, 15),

@@ -22,6 +22,7 @@ from hedgerow.systems.isic import slices
 from hedgerow.systems.isic.cells import Cells, bits, mean, mean_score
 from hedgerow.systems.isic.splits import HELD_OUT
 
+LIKE = {"lora": "lm-head"}  # same trunk and head; its adapters, under half a percent, are not counted
 GOALS = {
     "rows": ("rows", "accuracy", 0.97),
     "grouped_top1": ("grouped", "accuracy", 0.60),
@@ -62,27 +63,22 @@ def best(cells: Cells, split: str, metric: str) -> dict[str, Any] | None:
     A model is named by what it reaches on top-1 (on the same split): one model a split, not one a metric.
     """
     models = grid.on(cells, split)
-    if not models:
+    name = grid.best(models)
+    if name is None:
         return None
-    name = max(models, key=lambda m: mean(models[m], "accuracy"))
     reached = mean_score([r.metrics[metric] for r in models[name]])
     return {"reached": reached, "model": name, "seeds": len(models[name])}
 
 
 def held_out(cells: Cells, metric: str) -> dict[str, Any] | None:
     """The one model with the best mean over the four schemes that were held out in turn."""
-    models = {model for _, model in cells if all((f"system:{s}", model) in cells for s in HELD_OUT)}
-    if not models:
+    name = grid.on_all(cells, slices.SCHEMES, metric=metric)
+    if name is None:
         return None
-
-    def over_schemes(model: str) -> float:
-        return statistics.fmean(mean(cells[f"system:{s}", model], metric) for s in HELD_OUT)
-
-    name = max(models, key=over_schemes)
     scores = [mean_score([r.metrics[metric] for r in cells[f"system:{s}", name]]) for s in HELD_OUT]
     # four independent test sets: the variance of a mean of four is a sixteenth of the sum of theirs
     half = float(np.sqrt(sum(((s["high"] - s["low"]) / 2) ** 2 for s in scores)) / len(scores))
-    value = over_schemes(name)
+    value = statistics.fmean(s["value"] for s in scores)
     reached = {"value": value, "low": value - half, "high": value + half, "n": sum(s["n"] for s in scores)}
     return {"reached": reached, "model": name, "seeds": min(len(cells[f"system:{s}", name]) for s in HELD_OUT)}
 
@@ -92,7 +88,7 @@ def lm_against_cheap(
 ) -> dict[str, Any] | None:
     """Paired difference of the best language model and the best cheap model, over the seeds that both have.
 
-    How many parameters a model has is counted where it is fitted again (errors.py); of another one nothing is said.
+    How many parameters a model has is counted where it is fitted again (errors.py), or is that of its like.
     """
     models = grid.on(cells, split)
     one, two = grid.best(models, "lm"), grid.best(models, "cheap")
@@ -108,8 +104,9 @@ def lm_against_cheap(
         found[key] = metrics.paired_bootstrap(hits[0], hits[1], groups).score(len(groups))
     for side, model in (("lm", one), ("cheap", two)):
         found[f"{side}_fit"] = mean(models[model], "fit_cpu_seconds")
-        if (split, model) in errors:
-            found[f"{side}_parameters"] = mean(errors[split, model], "parameters")
+        counted = errors.get((split, LIKE.get(model, model)))
+        if counted:
+            found[f"{side}_parameters"] = mean(counted, "parameters")
     return found
 
 
