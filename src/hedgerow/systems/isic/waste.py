@@ -1,4 +1,4 @@
-"""The second half of isic: records to a recommender Pack. The recipe calls :func:`recommender` when ``exchange`` is set."""
+"""The second half of isic: records to a recommender Pack. The recipe calls it when ``exchange`` is set."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from hedgerow.errors import HedgerowError, did_you_mean
 
 # our field -> header names that mean it, as letters and digits alone
 FIELDS: dict[str, tuple[str, ...]] = {
-    "donor": ("donor", "donortext", "donorcompany", "donorname", "provider", "supplier", "giver", "source", "from"),
+    "donor": ("donor", "donortext", "donorcompany", "donorname", "provider", "supplier", "giver", "from"),
     "donor_code": ("donornace", "donorcode", "donornacecode", "donorisic", "donorsector", "nacedonor", "donorssic",
                    "providernace", "providercode"),
     "waste": ("waste", "wastetext", "wastename", "byproduct", "residue", "material", "resource", "exchange"),
@@ -23,7 +23,7 @@ FIELDS: dict[str, tuple[str, ...]] = {
     "use": ("use", "usage", "application", "purpose", "finaluse"),
     "status": ("status", "state", "phase"),
     "country": ("country", "nation", "land"),
-    "citation": ("citation", "reference", "source1", "literature", "doi", "url", "bibliography"),
+    "citation": ("citation", "reference", "literature", "doi", "url", "bibliography"),
     "quantity": ("quantity", "amount", "tonnes", "tons", "volume"),
     "unit": ("unit", "units"),
     "year": ("year", "yearofexchange"),
@@ -58,11 +58,12 @@ def guess(headers: Sequence[str], chosen: Mapping[str, str]) -> dict[str, str]:
         if header in found.values():
             raise HedgerowError(f"--map: the column '{header}' is given to two fields")
         found[field] = header
-    for header in headers:
-        plain = re.sub(r"[\W_]+", "", header).casefold()
-        field = next((f for f, names in FIELDS.items() if plain in names), None)
-        if field is not None and field not in found and header not in found.values():
-            found[field] = header
+    for names in ({f: (f.replace("_", ""),) for f in FIELDS}, FIELDS):  # a field's own name before other words for it
+        for header in headers:
+            plain = re.sub(r"[\W_]+", "", header).casefold()
+            field = next((f for f, known in names.items() if plain in known), None)
+            if field is not None and field not in found and header not in found.values():
+                found[field] = header
     for field in NEEDED:
         if field not in found:
             raise HedgerowError(

@@ -88,10 +88,12 @@ class Bench:
         self.waste_like, self._wastes = _likeness(wastes)
         self.donor_like, self._donors = _likeness(donors)
         self.gold = np.stack([self._shares([(c, s) for c, s in r[1].isic]) for r in self.rows])  # [n, K]
-        self.guess = None
+        self._gold = np.unique(self.gold, axis=0, return_inverse=True)
+        self.predicted = dict(predicted or {})
+        self._guess = None
         if predicted is not None:
-            self.guess = np.stack([predicted[r[0].donor_text] for r in self.rows])
-            self._predicted = predicted
+            guess = np.stack([predicted[r[0].donor_text] for r in self.rows])
+            self._guess = np.unique(guess, axis=0, return_inverse=True)
         self.pairs = [(i, self.tree.index[c]) for i, r in enumerate(self.rows) for c, _ in r[2].isic]
         self.record, self.receiver = (np.array(column) for column in zip(*self.pairs))
         self._near: dict[tuple[float, ...], Nearness] = {}
@@ -150,11 +152,19 @@ class Bench:
         row = self.donor_like[at] if at is not None else np.clip(self._donors.cosines(q.donor), 0, 1)
         return np.asarray(row[self.donor], np.float64)
 
-    def class_match(self, p: np.ndarray, records: np.ndarray, betas: tuple[float, ...]) -> np.ndarray:
-        """G [n] of class probabilities p [K] against those of the records [n, K]; unknown gives the least beta."""
-        total = records.sum(1)
-        found = records @ (p @ self.near(betas)) / np.maximum(total * max(p.sum(), 1e-12), 1e-12)
-        return np.where((total > 0) & (p.sum() > 0), found, betas[-1])
+    def class_match(self, p: np.ndarray, betas: tuple[float, ...], *, predicted: bool) -> np.ndarray:
+        """G [n] of class probabilities p [K] against the records' donors; unknown gives the least beta.
+
+        ``predicted``: against what the classifier makes of the records' donors, too. HedgerowError without one.
+        """
+        if predicted and self._guess is None:
+            raise HedgerowError("this arm needs a classifier's predictions")
+        rows, at = self._guess if predicted and self._guess is not None else self._gold
+        total = rows.sum(1)
+        asked = np.flatnonzero(p)
+        per_class = p[asked] @ self.near(betas)[asked] / max(float(p.sum()), 1e-12)
+        found = np.where((total > 0) & (len(asked) > 0), rows @ per_class / np.maximum(total, 1e-12), betas[-1])
+        return np.asarray(found[np.ravel(at)], np.float64)
 
 
 def _likeness(texts: Sequence[str]) -> tuple[np.ndarray, WasteIndex]:
@@ -216,11 +226,10 @@ def _ours(arm: str) -> Callable[[Bench, Question, Setting, np.ndarray], np.ndarr
         elif arm == "national":
             g = np.where((bench.code == q.code) & (q.code != ""), 1.0, s.betas[-1])
         elif arm == "predicted":
-            if bench.guess is None:
-                raise HedgerowError("this arm needs a classifier's predictions")
-            g = bench.class_match(bench._predicted[q.donor], bench.guess, s.betas)
+            g = bench.class_match(bench.predicted.get(q.donor, np.zeros(len(bench.tree))), s.betas, predicted=True)
         else:
-            g = bench.class_match(bench._shares([(c, 1 / len(q.isic)) for c in q.isic]), bench.gold, s.betas)
+            p = bench._shares([(c, 1 / len(q.isic)) for c in q.isic])
+            g = bench.class_match(p, s.betas, predicted=False)
         return np.where(w > 0, g**s.a * w ** (1 - s.a), 0) + 1e-9 * g
 
     return rule
