@@ -1,16 +1,23 @@
-"""Every hedgerow command that README and docs show names a verb and options that exist, and its needs parse."""
+"""Every hedgerow command that README and docs show names a verb and options that exist, and its needs parse.
+
+Those in code blocks are run as well: document by document, in order, in a folder of its own.
+"""
 
 from __future__ import annotations
 
 import re
 import shlex
+import shutil
+from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
 from hedgerow.cli import main
+from hedgerow.pack import open_pack
 from hedgerow.placing.quantities import parse_limits, parse_needs
+from hedgerow.systems.isic import recipe
 
 ROOT = Path(__file__).parents[2]
 DOCS = [
@@ -55,3 +62,70 @@ def test_a_command_in_the_docs_exists(doc: str, command: str, capsys: pytest.Cap
             parse_needs([value])
         if option == "--limit":
             parse_limits([value])
+
+
+# --- run for real -----------------------------------------------------------------------------------------------------
+TOY = Path(recipe.__file__).with_name("toy.csv")
+# What makes a build take a second; the rest of the line runs as it stands.
+SMALLER = {
+    "hedgerow build isic --preset tiny": ("--set", "split=toy", "--set", "words=300", "--set", "characters=600"),
+    "hedgerow build isic --set data=mine.csv -o": ("--set", "coded=false", "--set", "words=300"),
+}
+# Commands that are only parsed (above), and why.
+PARSED_ONLY = {
+    "hedgerow build isic --set data=mine.csv --set model=encoder": "fetches a trunk of 90 MB and runs every text twice",
+}
+
+
+def blocks(doc: Path) -> list[str]:
+    """The command lines in code blocks, with nothing left out of them."""
+    text = "\n".join(re.findall(r"^```\w*\n(.*?)^```", doc.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL))
+    return [line for line in re.findall(r"^(?:\$ )?(hedgerow .+)$", text, re.MULTILINE) if "…" not in line]
+
+
+def begins(command: str, table: Mapping[str, object]) -> str | None:
+    return next((start for start in table if command.startswith(start)), None)
+
+
+def expanded(words: list[str]) -> list[str]:
+    """``packs/*`` as a shell would write it."""
+    return [found for w in words for found in (sorted(map(str, Path().glob(w))) if "*" in w and "/" in w else [w])]
+
+
+def good_enough(pack: Path) -> None:
+    """Scores of the whole test, as the real Pack has: the toy's few texts say little."""
+    line = open_pack(pack).scores[-1]
+    high = {"value": 0.6, "low": 0.55, "high": 0.65, "n": 600}
+    open_pack(pack).add_evidence("scores.jsonl", {**line, "metrics": {**line["metrics"], "accuracy": high}})
+
+
+@pytest.mark.parametrize("doc", [d for d in DOCS if blocks(d)], ids=lambda d: d.relative_to(ROOT).as_posix())
+def test_the_commands_of_a_document_run_in_order(
+    doc: Path, tmp_path: Path, data_cache: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(ROOT / "examples", "examples")
+    for name in ("firms.csv", "mine.csv"):
+        shutil.copyfile(TOY, name)
+    Path("more.csv").write_text("text,code\nquantum widget polishing,3290\n", encoding="utf-8")
+    ran = 0
+    for command in blocks(doc):
+        if begins(command, PARSED_ONLY):
+            continue
+        words = expanded(shlex.split(command, comments=True)[1:])
+        words += SMALLER.get(begins(command, SMALLER) or "", ())
+        capsys.readouterr()
+        code = main(words)
+        said = capsys.readouterr()
+        assert code == 0, f"{command}: exit code {code}: {said.err.strip().splitlines()[-1:]}"
+        assert said.out or "-o" in words or "--out" in words, f"{command} said nothing"
+        if words[0] == "build" and "--preset" in words:
+            good_enough(Path(words[words.index("-o") + 1]))
+        ran += 1
+    assert ran > 0
+
+
+def test_what_is_special_about_a_command_is_still_shown_somewhere() -> None:
+    lines = [line for doc in DOCS for line in blocks(doc)]
+    for start in (*SMALLER, *PARSED_ONLY):
+        assert any(line.startswith(start) for line in lines), f"no document shows: {start}"
