@@ -93,6 +93,7 @@ class Device(Record):
     cores: int = Field(ge=1)
     profile: str | None = None
     fingerprint: str | None = Field(default=None, min_length=6)
+    probed: cost.Device | None = Field(default=None, exclude=True)  # what ``profile`` holds, with its rates
     like: str | None = None
     factor: float | None = Field(default=None, gt=0)
     source: Source | None = None
@@ -276,7 +277,7 @@ def _device(entry: Mapping[str, Any], i: int, where: str, folder: Path) -> Devic
         given.setdefault("memory", probed.memory_bytes)
         given.setdefault("cores", probed.cores)
         device = check(Device, given, at)
-        return device.model_copy(update={"fingerprint": probed.fingerprint})
+        return device.model_copy(update={"fingerprint": probed.fingerprint, "probed": probed})
     return check(Device, given, at)
 
 

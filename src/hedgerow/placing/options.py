@@ -55,7 +55,7 @@ class Option:
 
     @property
     def source(self) -> str:
-        """measured, assumed or unknown: what its times rest on."""
+        """measured, predicted, assumed or unknown: what its times rest on."""
         return self.timing.source if self.timing else "unknown"
 
     def to_json(self, chosen: bool) -> dict[str, Any]:

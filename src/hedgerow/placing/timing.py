@@ -7,12 +7,15 @@ from dataclasses import dataclass
 from typing import Literal
 
 from hedgerow import cost, files
-from hedgerow.cost import Cost
+from hedgerow.cost import Cost, predict
 from hedgerow.errors import HedgerowError
 from hedgerow.pack import Pack
 from hedgerow.placing.dag import Work
 from hedgerow.placing.fleet import THIS, Device, Fleet
 from hedgerow.schema import check
+
+
+Source = Literal["measured", "predicted", "assumed"]
 
 
 @dataclass(frozen=True)
@@ -25,7 +28,7 @@ class Timing:
     memory_bytes: int
     disk_bytes: int
     threads: int
-    source: Literal["measured", "assumed"]
+    source: Source
     note: str = ""
 
 
@@ -50,6 +53,8 @@ class Evidence:
         own = self.rows.get((pack, variant, device.fingerprint))
         if own:
             return own
+        if (likely := self.predicted(pack, variant, device)) is not None:
+            return likely
         if device.like is None:
             return f"nobody weighed it on {device.name}: run hedgerow weigh there, or state like, factor and source"
         if device.like == THIS:
@@ -63,6 +68,33 @@ class Evidence:
             return f"{device.name} is like {device.like}, and {base}"
         return [_scaled(c, device, name) for c in base]
 
+    def predicted(self, pack: str, variant: str, device: Device) -> Sequence[Cost] | None:
+        """Rows by formula for a probed device where the form never ran; None without rates or a decoder's geometry.
+
+        Sizes, memory and bytes are those that were measured elsewhere, for as many threads as the device has rates of.
+        Its loading is taken as it was measured there when the rates hold no rate of it.
+        """
+        rates = device.probed.rates if device.probed is not None else ()
+        counts = [r.threads for r in rates if r.decode and r.prefill and r.threads <= device.usable_cores]
+        elsewhere = [r for (p, v, _), rows in self.rows.items() if (p, v) == (pack, variant) for r in rows]
+        known = [r for r in elsewhere if r.geometry is not None and r.weights is not None]
+        sizes = {(r.size["prompt"], r.size["new"]) for r in known if set(r.size) == {"prompt", "new"}}
+        if not counts or not sizes or device.probed is None:
+            return None
+        base = max(known, key=lambda r: r.when)
+        peak = max((r.peak_bytes for r in elsewhere if r.peak_bytes is not None), default=None)
+        rows: list[Cost] = []
+        for prompt, new in sorted(sizes):
+            rows += predict.predict_rows(
+                base.geometry, base.weights, device.probed, pack=pack, variant=variant,  # type: ignore[arg-type]
+                threads=min(counts), prompt=prompt, new=new, memory_bytes=peak, disk_bytes=base.disk_bytes,
+            )  # fmt: skip
+        if all(r.phase != "load" for r in rows):
+            update = {"device": rows[0].device, "threads": rows[0].threads, "runtime": rows[0].runtime}
+            loads = [r for r in elsewhere if r.phase == "load"][-1:]
+            rows += [r.model_copy(update={**update, "source": "assumed", "note": "loads as elsewhere"}) for r in loads]
+        return rows
+
 
 def _known(fleet: Fleet, name: str) -> Device:
     return next(d for d in (*fleet.devices, *fleet.unplugged) if d.name == name)
@@ -72,7 +104,7 @@ def _scaled(row: Cost, device: Device, base: str) -> Cost:
     stated = {"name": device.name, "machine": "", "cpu": "", "cores": device.cores, "memory_bytes": device.memory}
     stand_in = cost.Device(**stated, fingerprint=files.digest(stated)[:12])  # type: ignore[arg-type]
     note = f"{base} × {device.factor:g} ({device.source})"
-    return cost.scaled(row, stand_in, device.factor or 1.0, f"{note}; {row.note}" if row.source == "assumed" else note)
+    return cost.scaled(row, stand_in, device.factor or 1.0, f"{note}; {row.note}" if row.source != "measured" else note)
 
 
 def gather(packs: Sequence[Pack], fleet: Fleet, this: str | None = None) -> Evidence:
@@ -168,13 +200,14 @@ def timing_of_rows(rows: Sequence[Cost], work: Work, cores: int, wanted: Set[str
     if not peaks:
         return "its memory was not measured"
     disks = [r.disk_bytes for r in [*used, *load] if r.disk_bytes is not None]
-    assumed = any(r.source == "assumed" for r in used)
+    sources = {r.source for r in used} - {"measured"}
+    source: Source = "assumed" if "assumed" in sources else "predicted" if sources else "measured"
     far = min(r.batch for r in used)
     beyond = f"extrapolated from batches of up to {far}" if far < work.batch else ""
     noisy = "noisy" if any(r.noisy for r in used) else ""
-    notes = [n for n in (used[0].note if assumed else "", note, beyond, noisy) if n]
+    notes = [n for n in (used[0].note if sources else "", note, beyond, noisy) if n]
     return Timing(p50, max(p50, p95), load[-1].p50_ms, max(peaks), max(disks, default=0), fewest,
-                  "assumed" if assumed else "measured", "; ".join(notes))  # fmt: skip
+                  source, "; ".join(notes))  # fmt: skip
 
 
 def _sized(rows: Sequence[Cost], wanted: Mapping[str, int]) -> tuple[dict[str, int], str] | str:

@@ -66,7 +66,7 @@ class Candidates:
             np.array([t.memory_bytes for t in timings], float),
             np.array([fleet.devices[o.device].price_per_s for o in chosen]),
             np.array([float(o.score["value"]) if o.score else np.nan for o in chosen]),
-            np.array([t.source == "assumed" for t in timings]),
+            np.array([t.source != "measured" for t in timings]),
         )
         for array in vars(made).values():
             array.flags.writeable = False

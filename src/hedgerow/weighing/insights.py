@@ -86,7 +86,7 @@ _TABLE = "scores and sizes of the authors' table (68 models)"
 def a1() -> Insight:
     """Grouped queries, gated SiLU, RMSNorm and a large vocabulary: habit, not a proven optimum."""
     models = _models("2024", "2024")
-    have = {
+    have: dict[str, Callable[[Model], bool]] = {
         "grouped queries": lambda m: m.geometry.attention in ("gqa", "mqa"),
         "gated SiLU": lambda m: m.geometry.gated and m.geometry.activation == "silu",
         "RMSNorm": lambda m: m.geometry.norm == "rmsnorm",
