@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -22,15 +23,34 @@ def _grids() -> list[str]:
 
 def weigh(
     packs: Annotated[
-        list[Path] | None, typer.Argument(metavar="PACK…", help="Pack folders.", autocompletion=complete_packs)
+        list[Path] | None,
+        typer.Argument(metavar="MODEL…", help="Packs, GGUF files, model folders.", autocompletion=complete_packs),
     ] = None,
     grid: Annotated[str, typer.Option(help="quick (seconds) or full (minutes).", autocompletion=_grids)] = "quick",
     form: Annotated[list[str] | None, typer.Option(help="Only this form; repeat for more.")] = None,
     threads: Annotated[int, typer.Option(min=1, help="Threads of the runtime.")] = 1,
     score: Annotated[bool, typer.Option("--score", help="Also score on the Task that the Pack names.")] = False,
+    cache: Annotated[
+        str | None, typer.Option(metavar="TYPE", help="Of llama.cpp: f16, q8_0, q4_0, … for K, V.")
+    ] = None,
+    context: Annotated[
+        int | None, typer.Option(min=1, help="Of llama.cpp: tokens that the cache has room for.")
+    ] = None,
+    ubatch: Annotated[int | None, typer.Option(min=1, help="Of llama.cpp: tokens computed at a time.")] = None,
+    repack: Annotated[bool, typer.Option(help="Of llama.cpp: a second copy in its own layout.")] = True,
+    resume: Annotated[bool, typer.Option("--resume", help="Skip rows that the evidence holds for this build.")] = False,
+    energy: Annotated[
+        Path | None, typer.Option(metavar="PLUG.csv", help="A smart plug's log: time, watts; joined by time.")
+    ] = None,
+    memory: Annotated[bool, typer.Option("--memory", help="Show memory: by formula, as printed, resident.")] = False,
+    style: Annotated[str, typer.Option("--format", help="table or llama-bench (its JSON columns).")] = "table",
     profile: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Also write what this machine is, for a fleet file.")
     ] = None,
+    probe: Annotated[
+        bool, typer.Option("--probe", help="Measure this machine (a dozen seconds) for predictions; see --output.")
+    ] = False,
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="Of --probe.")] = Path("device.json"),
     suite: Annotated[
         str, typer.Option(metavar="NAMES", help="Ask commonsense,math,…, or your file or folder; measures no cost.")
     ] = "",
@@ -41,36 +61,57 @@ def weigh(
     """Measure load time, latency, throughput, memory, operations and bytes of every form, each in a fresh process.
 
     What is found is appended to the Packs' evidence. Stopped by Ctrl-C, it keeps the rows that were finished. In a
-    fleet file, `profile = "device.json"` names what --profile wrote on that device.
+    fleet file, `profile = "device.json"` names what --profile or --probe wrote on that device; --probe also measures
+    the rates from which any model's time there is predicted.
     """
     from hedgerow import files, weighing
-    from hedgerow.pack import open_pack
-    from hedgerow.weighing.show import costs_table, scores_table
+    from hedgerow.weighing.show import costs_table, memory_table, scores_table
+    from hedgerow.weighing.subjects import subject_of
 
-    if not packs and profile is None:
-        raise click.UsageError("give Packs to weigh, or --profile FILE")
+    if not packs and profile is None and not probe:
+        raise click.UsageError("give models to weigh, --probe, or --profile FILE")
+    if style not in ("table", "llama-bench"):
+        raise click.UsageError(f"--format is table or llama-bench, not {style}")
+    given = {"cache_k": cache, "cache_v": cache, "context": context, "ubatch": ubatch, "repack": repack and None}
+    settings = {name: value for name, value in given.items() if value is not None}
     with json_only(as_json) as out:
         if profile is not None:
             files.write_json(profile, weighing.probe().model_dump(mode="json"))
             say(f"{profile}: this machine, as `profile` in a fleet file")
+        if probe:
+            from hedgerow.weighing.probing import probe as measured
+
+            files.write_json(output, measured(tell=say).model_dump(mode="json"))
+            say(f"{output}: what this machine is and how fast, as `profile` in a fleet file")
         if not packs:
             return
-        opened = [open_pack(p) for p in packs]  # all of them before the first is weighed
+        subjects = [subject_of(p) for p in packs]  # all of them before the first is weighed
+        opened = [each.pack for each in subjects if each.pack is not None]
         if suite:
             from hedgerow.cli.suite import weigh_suite
 
             return weigh_suite(opened, suite, limit, shots, form, threads, as_json, out)
         known = [len(pack.scores) for pack in opened]
         rows: list[Cost] = []
-        for pack in opened:
-            task = _task(pack) if score else None
-            with _progress(as_json) as step:
-                rows += weighing.weigh(pack, form or None, grid, threads, task, progress=step)  # type: ignore[arg-type]
-        if as_json:
+        for each in subjects if grid == "quick" or score else [subjects]:
+            task = _task(each.pack) if score and not isinstance(each, list) and each.pack is not None else None
+            one = [(s.pack or s.path) for s in (each if isinstance(each, list) else [each])]
+            with _progress(as_json or style != "table") as step:
+                rows += weighing.weigh(
+                    one, form or None, grid, threads, task, progress=step, settings=settings, resume=resume, plug=energy
+                )  # type: ignore[call-overload]
+        names = {each.digest: each.name for each in subjects}
+        if style == "llama-bench":
+            from hedgerow.weighing.llama_bench import records
+
+            print(json.dumps(records(rows, {s.digest: str(s.path) for s in subjects}), indent=2), file=out)
+        elif as_json:
             for row in rows:
                 emit(row.model_dump(mode="json"), out)
         else:
-            draw(costs_table(rows, {pack.digest: pack.info.name for pack in opened}))
+            draw(costs_table(rows, names))
+            if memory:
+                draw(memory_table(rows, names))
             lines = [line for pack, before in zip(opened, known, strict=True) for line in _headlines(pack, before)]
             if lines:
                 draw(scores_table(lines, {pack.digest: pack.info.name for pack in opened}))

@@ -74,7 +74,10 @@ def keep(pack: Pack, file: Path) -> Pack:
 
 
 def form_of_file(file: Path) -> str:
-    """'gguf-q4_1' for a GGUF file, by what its header says, else by its most frequent format; HedgerowError for none."""
+    """'gguf-q4_1' for a GGUF file, by what its header says, else by its most frequent format.
+
+    Raises HedgerowError for what is no whole GGUF file.
+    """
     contents = read(file)
     number = contents.fields.get("general.file_type")
     name = next((n for n, f in FTYPES.items() if f == number), None) or next(iter(contents.weights.mix))

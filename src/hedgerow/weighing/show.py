@@ -67,7 +67,7 @@ def costs_table(costs: Sequence[Cost], names: Mapping[str, str]) -> Table:
         this = (names.get(c.pack, c.pack[:12]), c.variant)
         if before[0] and this != before:
             table.add_section()
-        rate = _DASH if c.phase == "load" else f"{count(c.units / c.p50_ms * 1e3)} {c.unit}s"
+        rate = _DASH if c.phase in ("load", "ttft") else f"{count(c.units / c.p50_ms * 1e3)} {c.unit}s"
         row = [
             *(this if this != before else ("", "")),
             c.phase,
@@ -84,6 +84,32 @@ def costs_table(costs: Sequence[Cost], names: Mapping[str, str]) -> Table:
         words = [word for word, on in (("noisy", c.noisy), ("assumed", c.source == "assumed")) if on]
         table.add_row(*row, Text(" ".join(words), style="yellow"))
         before = this
+    return table
+
+
+def memory_table(costs: Sequence[Cost], names: Mapping[str, str]) -> Table:
+    """Memory of decoders by part, as each source says; one line a (form, context, source), of the largest batch.
+
+    resident: what the process grew by since before loading; it counts only what was touched, and what is mapped.
+    """
+    table = Table(
+        title="Memory", title_justify="left", caption="resident counts what was touched, buffers what was reserved",
+        caption_justify="left",
+    )  # fmt: skip
+    for head in ("Pack", "form", "context", "source"):
+        table.add_column(head)
+    for head in ("weights", "KV cache", "compute", "other", "all", "off"):
+        table.add_column(head, justify="right")
+    last = {(c.pack, c.variant, str(c.options.get("context", ""))): c for c in costs if c.memory}
+    for (pack, form, context), c in last.items():
+        told = c.memory.get("printed") or c.memory.get("formula")
+        cells = [names.get(pack, pack[:12]), form, f"{context} x {c.batch}"]
+        for source, m in c.memory.items():
+            off = _DASH
+            if source == "formula" and told is not None and m.total and told.total:
+                off = f"{100 * (m.total / told.total - 1):+.1f} %"
+            table.add_row(*cells, source, *(size(v) for v in (m.weights, m.kv, m.compute, m.other, m.total)), off)
+            cells = ["", "", ""]
     return table
 
 
