@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -62,6 +63,39 @@ def test_an_interrupted_test_goes_on_inside_and_ends_equal(own: Asked, tmp_path:
     assert rest.asked == whole.asked - kept
     lines = [(tmp_path / name / "answers.jsonl").read_text() for name in ("straight", "cut")]
     assert lines[0] == lines[1]
+
+
+KILLED = """
+import os, signal, sys
+sys.path.insert(0, sys.argv[1])
+from pathlib import Path
+from suite_fakes import FakeScorer
+from hedgerow.weighing.suite import harness
+from hedgerow.weighing.suite.harness import Test
+from hedgerow.weighing.suite.journal import Journal
+
+class Dying(FakeScorer):
+    def loglikelihood(self, pairs):
+        if self.asked > 40:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().loglikelihood(pairs)
+
+built = harness.build(Test("trees", Path(sys.argv[2]), 0, None))
+harness.ask(built, Dying(), Journal(Path(sys.argv[3]), 8))
+"""
+
+
+def test_a_process_that_is_killed_in_the_middle_goes_on_and_ends_equal(own: Asked, tmp_path: Path) -> None:
+    straight = asked_items(own, whole := FakeScorer(), tmp_path / "straight", block=8)
+    words = [str(Path(__file__).parent), str(own.folder), str(tmp_path / "killed")]
+    done = subprocess.run([sys.executable, "-c", KILLED, *words], capture_output=True, text=True, check=False)
+    assert done.returncode == -9, done.stderr
+    kept = Journal(tmp_path / "killed").kept
+    assert 40 <= kept < whole.asked
+    assert asked_items(own, rest := FakeScorer(), tmp_path / "killed", block=8) == straight
+    assert rest.asked == whole.asked - kept
+    texts = [(tmp_path / name / "answers.jsonl").read_text() for name in ("straight", "killed")]
+    assert texts[0] == texts[1]
 
 
 def test_a_line_that_was_cut_off_is_asked_again(own: Asked, tmp_path: Path) -> None:
