@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import struct
 from pathlib import Path
 
@@ -92,3 +93,24 @@ def test_a_header_that_promises_10_to_the_15_elements_is_one_line(run: Run, tmp_
 def test_no_row_is_said_and_no_fault(run: Run) -> None:
     said = run("catalogue", "--max-params", "1M")
     assert said.code == 0 and "No model passes this query." in said.out
+
+
+def test_times_on_a_probed_device_are_predicted_with_band_and_method_and_never_for_what_does_not_fit(
+    run: Run, tmp_path: Path
+) -> None:
+    rates = {"threads": 1, "runtime": {"name": "llama.cpp"}, "decode": {"q8_0": 1e10}, "prefill": {"q8_0": 5e10},
+             "bands": [{"phase": "decode", "median": 0.03, "p90": 0.1, "rows": 9, "how": "held out"}]}  # fmt: skip
+    device = {"name": "phone", "machine": "aarch64", "cpu": "", "cores": 8, "memory_bytes": 1 << 30,
+              "fingerprint": "c" * 12, "rates": [rates]}  # fmt: skip
+    file = tmp_path / "device.json"
+    file.write_text(json.dumps(device))
+    asked = ("catalogue", "--name", "SmolLM-135M", "--name", "Llama-3.2-3B", "--format", "q8_0", "--on", file)
+    what = {e["name"]: e for e in run(*asked, "--json").json["entries"]}
+    found = what["SmolLM-135M"]["predicted"]["decode"]
+    read = 134_479_872 * 34 / 32 + 35_136 * 4  # every matrix once, the tied head among them, and the vectors
+    assert found["ms"] == pytest.approx(1e3 * read / 1e10) and found["high_ms"] == pytest.approx(1.1 * found["ms"])
+    assert what["Llama-3.2-3B"]["predicted"] == {}
+    said = run(*asked).out
+    assert "nothing of this was measured" in said and "hedgerow weigh PACK --threads 1" in said
+    assert "does not fit" in next(x for x in said.split("Predicted on")[1].splitlines() if "Llama-3.2-3B" in x)
+    run(*asked, "--threads", "4").failed("no rates for 4 threads", "llama.cpp with 1")

@@ -55,6 +55,15 @@ def test_a_rate_of_another_format_is_assumed_and_said() -> None:
         predict.prefill(TRUTH, SMOL, Q8, 0)
 
 
+def test_a_band_of_measured_rates_does_not_cover_assumed_ones() -> None:
+    bands = tuple(Band(phase=p, median=0.02, p90=0.05, rows=9, how="held out") for p in ("decode", "prefill"))  # type: ignore[arg-type]
+    rates = TRUTH.model_copy(update={"bands": bands})
+    sure = predict.decode(rates, SMOL, Q8)
+    assert sure.high_ms == pytest.approx(1.05 * sure.ms) and "± 5 %" in sure.note()
+    guess = predict.decode(rates, SMOL, formulas.weights(SMOL, "q5_k_m"))
+    assert guess.high_ms == pytest.approx(1.5 * guess.ms) and "no band covers: ± 50 %" in guess.note()
+
+
 def test_the_nearest_format_is_of_near_bits() -> None:
     known = {"q8_0": 1.0, "q4_0": 1.0, "q6_k": 1.0, "f16": 1.0}
     wanted = {"q4_k": "q4_0", "q5_k": "q6_k", "bf16": "f16", "f32": "f16", "iq4_nl": "q4_0", "q8_0": "q8_0"}

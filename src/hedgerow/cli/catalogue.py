@@ -53,17 +53,25 @@ def catalogue(
     since: Annotated[str | None, typer.Option(metavar="2024-06", help="Released in that month or later.")] = None,
     norm: Annotated[str | None, typer.Option(help="layernorm, rmsnorm …")] = None,
     activation: Annotated[str | None, typer.Option(help="silu, gelu, gelu_tanh, relu.")] = None,
+    on: Annotated[
+        Path | None, typer.Option(metavar="DEVICE.json", help="Predict times on that device (weigh --probe made it).")
+    ] = None,
+    threads: Annotated[int, typer.Option(min=1, help="Threads, for --on.")] = 1,
+    prompt: Annotated[int, typer.Option(min=1, help="Tokens of the prompt, for --on.")] = 128,
     survey: Annotated[bool, typer.Option("--survey", help="Show the survey's models beside your own.")] = False,
     as_json: Json = False,
 ) -> None:
     """Small language models and what they cost by formula; nothing is measured or loaded.
 
     A file of yours becomes a row by its header alone. With --fits it is refused, with the numbers and an exit code
-    other than 0, when it needs more memory than there is.
+    other than 0, when it needs more memory than there is. With --on, times on a probed device are predicted.
     """
+    from hedgerow import files
+    from hedgerow.cost import Device
+    from hedgerow.schema import check
     from hedgerow.weighing import catalogue as rooms
     from hedgerow.weighing import fits as fitting
-    from hedgerow.weighing.show_catalogue import catalogue_tables, fit_table
+    from hedgerow.weighing.show_catalogue import catalogue_tables, fit_table, times_table
 
     allowed = fitting.budget(fits, context) if fits is not None else None
     query = rooms.query(
@@ -88,6 +96,9 @@ def catalogue(
         answers = [fitting.fit_of(p, allowed, cache_k=cache, cache_v=cache) for p in paths or ()] if allowed else []
         own = rooms.own_entries(query, paths or ()) if paths else []
         found = rooms.entries(query) if survey or not paths else []
+        if on is not None:
+            device, depth = check(Device, files.read_json(on), str(on)), query.context // 2
+            own, found = (rooms.with_times(rows, device, threads, prompt, depth) for rows in (own, found))
         said: dict[str, Any] = rooms.as_json(query, [*own, *found])
         if answers:
             said["fits"] = [answer.model_dump(mode="json") for answer in answers]
@@ -95,6 +106,8 @@ def catalogue(
             emit(said, out)
         else:
             draw(*catalogue_tables(query, own, found, _width()))
+            if on is not None:
+                draw(*times_table([*own, *found], device, threads, prompt, depth))
             if answers:
                 draw(fit_table(answers))
         for answer in answers:

@@ -41,12 +41,13 @@ class Prediction(Record):
 
     def note(self) -> str:
         """One line: method, band, assumptions, and what measures it."""
-        far = (
-            f"± {100 * self.band.p90:.0f} % (9 of 10; median {100 * self.band.median:.1f} %, {self.band.how})"
-            if self.band
-            else f"error band not known, taken as ± {100 * UNKNOWN_BAND:.0f} %"
-        )
-        assumed = f"; assumed: {', '.join(self.assumed)}" if self.assumed else ""
+        far = f"error band not known, taken as ± {100 * UNKNOWN_BAND:.0f} %"
+        if self.band:
+            far = f"± {100 * self.band.p90:.0f} % (9 of 10; median {100 * self.band.median:.1f} %, {self.band.how})"
+        assumed = ""
+        if self.assumed:
+            wider = f", which no band covers: ± {100 * UNKNOWN_BAND:.0f} % or more" if self.band else ""
+            assumed = f"; assumed: {', '.join(self.assumed)}{wider}"
         return f"predicted by {self.method}, {far}{assumed}; measured by `{self.measure}`"
 
 
@@ -162,6 +163,8 @@ def _prediction(
 ) -> Prediction:
     total = 1e3 * sum(parts.values())
     off = band.p90 if band else UNKNOWN_BAND
+    if assumed:  # the band is that of rates that were measured
+        off = max(off, UNKNOWN_BAND)
     return Prediction(
         phase=phase,
         ms=total,

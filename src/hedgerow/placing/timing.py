@@ -14,7 +14,6 @@ from hedgerow.placing.dag import Work
 from hedgerow.placing.fleet import THIS, Device, Fleet
 from hedgerow.schema import check
 
-
 Source = Literal["measured", "predicted", "assumed"]
 
 

@@ -14,7 +14,8 @@ from typing import Any, Literal
 from pydantic import Field
 
 from hedgerow import files
-from hedgerow.cost import Geometry, Memory, Weights, formats, formulas
+from hedgerow.cost import Device, Geometry, Memory, Weights, formats, formulas, predict
+from hedgerow.cost.predict import Prediction
 from hedgerow.errors import HedgerowError, did_you_mean
 from hedgerow.schema import Record, check
 
@@ -110,9 +111,11 @@ class Entry(Record):
     body: int | None = None
     bits_per_weight: float | None = None
     mix: dict[str, int] = {}  # elements by format
+    weights: Weights | None = None  # the same by part of the network
     memory: Memory | None = None  # by formula
     flops_per_token: float | None = None  # one decode step at half the context
     fits: bool | None = None  # None: no budget was stated
+    predicted: dict[str, Prediction] = {}  # prefill and decode on a probed device; {} for a model that does not fit
 
 
 @cache
@@ -187,6 +190,27 @@ def entries(asked: Query, paths: Sequence[str | Path] = ()) -> list[Entry]:
     return [e for e in [*mine, *survey] if _passes(e, asked)]
 
 
+def with_times(found: Sequence[Entry], device: Device, threads: int, prompt: int, depth: int) -> list[Entry]:
+    """The rows with the times that the device's rates predict: ``prompt`` tokens in one call, a step at ``depth``.
+
+    A row that needs more memory than the device has, or than was asked for, gets none. Raises HedgerowError when the
+    device has no rates for that many threads.
+    """
+    rates = predict.rates_for(device, threads)
+    rows = []
+    for e in found:
+        needed = (e.memory.total or 0) if e.memory else 0
+        too_large = e.fits is False or (device.memory_bytes > 0 and needed > device.memory_bytes)
+        if e.weights is not None and not too_large:
+            times = {
+                "prefill": predict.prefill(rates, e.geometry, e.weights, prompt),
+                "decode": predict.decode(rates, e.geometry, e.weights, depth),
+            }
+            e = e.model_copy(update={"predicted": times})
+        rows.append(e)
+    return rows
+
+
 def counts(shown: int, mine: int = 0) -> str:
     """Which count is shown, and which others there are."""
     own = f" and {mine} of yours" if mine else ""
@@ -258,6 +282,7 @@ def _costs(sizes: Geometry, held: Weights, asked: Query) -> dict[str, Any]:
         "body": sizes.body,
         "bits_per_weight": round(formats.bits_per_weight(held), 3),
         "mix": held.mix,
+        "weights": held,
         "memory": memory,
         "flops_per_token": formulas.flops(sizes, 1, asked.context // 2),
         "fits": None if asked.budget is None else (memory.total or 0) <= asked.budget,

@@ -8,10 +8,12 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from hedgerow.cost import Device
+from hedgerow.cost.predict import Prediction
 from hedgerow.weighing import catalogue
 from hedgerow.weighing.catalogue import GROUPS, Entry, Query
 from hedgerow.weighing.fits import Fit
-from hedgerow.weighing.show import count
+from hedgerow.weighing.show import count, milliseconds
 
 _DASH = "–"
 _DETAILED = 3  # so few rows are explained below the table
@@ -136,6 +138,28 @@ def _below(query: Query, shown: int, mine: int, any_rows: bool) -> str:
         later = ", ".join(known.later)
         lines.append(f"Scores in %: {known.source['scores']}. Only in version 3, sizes partly unknown: {later}.")
     return "\n".join(lines)
+
+
+def times_table(found: Sequence[Entry], device: Device, threads: int, prompt: int, depth: int) -> list[RenderableType]:
+    """Predicted times on a device, with band; below it the method, what is assumed, and what would measure it."""
+    title = f"Predicted on {device.name}, {threads} thread{'s' if threads > 1 else ''}: nothing of this was measured"
+    table = Table(title=title, title_justify="left", title_style="bold")
+    table.add_column("model", min_width=20)
+    for head in (f"{prompt:,} tokens of prompt", "from – to", f"a step at depth {depth:,}", "from – to", "tokens/s"):
+        table.add_column(head, justify="right")
+    notes: dict[str, Prediction] = {}
+    for e in found:
+        cells = [e.name if len(e.name) <= _NAME else e.name[: _NAME - 1] + "…"]
+        if not e.predicted:
+            table.add_row(*cells, Text("does not fit" if e.memory else _DASH, style="red" if e.memory else ""))
+            continue
+        for phase in ("prefill", "decode"):
+            p = e.predicted[phase]
+            cells += [milliseconds(p.ms), f"{milliseconds(p.low_ms)} – {milliseconds(p.high_ms)}"]
+            before = notes[phase].assumed if phase in notes else ()
+            notes[phase] = p.model_copy(update={"assumed": tuple(dict.fromkeys([*before, *p.assumed]))})
+        table.add_row(*cells, f"{1e3 / e.predicted['decode'].ms:.3g}")
+    return [table, *(Text(f"{phase}: {p.note()}", style="dim") for phase, p in notes.items())]
 
 
 def fit_table(answers: Sequence[Fit]) -> Table:
