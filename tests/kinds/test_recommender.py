@@ -14,7 +14,7 @@ from hedgerow.errors import HedgerowError
 from hedgerow.kinds.hierarchy import Label, tree_of
 from hedgerow.kinds.recommender_engine import Model, Options, Recommender, evidence, question
 from hedgerow.kinds.recommender_index import WasteIndex, Wording, fit_tfidf, prepared
-from hedgerow.kinds.recommender_match import Nearness, donor_match, link_scores, rank
+from hedgerow.kinds.recommender_match import Donors, Nearness, donor_match, link_scores, rank
 from hedgerow.kinds.recommender_source import Filter, Snapshot, Table, distance_km, recovers
 from hedgerow.records import Coding, Exchange, open_store
 from hedgerow.records.store import Link
@@ -47,11 +47,12 @@ def test_donor_match_is_the_double_sum() -> None:
     near = Nearness(TREE, BETAS)
     p = np.array([0.6, 0.0, 0.2, 0.2, 0.0])
     donors = np.array([[1, 0, 0, 0, 0], [0, 0.5, 0, 0.5, 0], [0, 0, 0, 0, 0]], np.float32)
-    found, levels = donor_match(p, donors, near)
+    sparse = Donors(*np.nonzero(donors), donors[np.nonzero(donors)], 3)
+    found, levels = donor_match(p, sparse, near)
     by_hand = [sum(p[j] / p.sum() * d[c] * near.g[j, c] for j in range(5) for c in range(5)) for d in donors[:2]]
     assert np.allclose(found[:2], by_hand) and found[2] == BETAS[-1]
     assert levels.tolist() == [0, 1, 5]  # same class; same group is what gives most; unknown
-    nobody, none = donor_match(np.zeros(5), donors, near)
+    nobody, none = donor_match(np.zeros(5), sparse, near)
     assert set(nobody) == {BETAS[-1]} and set(none) == {5}
 
 

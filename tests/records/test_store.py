@@ -57,10 +57,12 @@ def test_links_sum_up_and_details_do_not(url: str) -> None:
     with open_store(url) as store:
         store.add([*ROWS, *again], name="a", digest="a")
         whey = next(w.id for w in store.wastes() if w.text.lower().startswith("whey"))
-        links = store.links([whey])
+        links = [x for x in store.links() if x.waste == whey]
         assert [(x.donor, x.receiver, x.size) for x in links] == [("1050:1", "0145:1", 4)]
-        assert len(store.details([whey])) == 4 and store.links([]) == []
-        assert store.newest_waste() == max(w.id for w in store.wastes()) and store.wastes(store.newest_waste()) == []
+        assert len(store.details([whey])) == 4 and store.details([]) == []
+        state = store.state()
+        assert state.wastes == max(w.id for w in store.wastes()) and store.wastes(state.wastes) == []
+        assert sum(x.size for x in store.links(after=state.exchanges - 2)) == 2 and state.undone == 0
 
 
 def test_recoding_keeps_history_and_can_be_undone(url: str) -> None:
@@ -132,7 +134,7 @@ def test_text_is_data(url: str) -> None:
             digest=evil,
         )
         assert store.records()[0]["donor"]["text"] == evil and len(store) == 1
-        assert len(store.links([w.id for w in store.wastes()])) == 1
+        assert len(store.links()) == 1
 
 
 # --- schema ----------------------------------------------------------------------------------------------------------

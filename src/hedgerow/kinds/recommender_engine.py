@@ -287,7 +287,7 @@ class Recommender:
         index, links = self.snapshot.index, self.snapshot.links(None, Filter())
         width = 0 if index.vectors is None else index.vectors.shape[1]
         k = len(self.tree)
-        own = 2.0 * len(index) * (width + 2) + 2.0 * k * (self.model.classes + len(links.donors)) + 6.0 * len(links)
+        own = 2.0 * len(index) * (width + 2) + 2.0 * k * (self.model.classes + links.donors.size) + 6.0 * len(links)
         return Flops(found.count + batch * own, f"{found.cover}; wastes, donors and links by closed formula")
 
 

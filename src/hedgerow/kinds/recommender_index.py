@@ -96,7 +96,9 @@ class WasteIndex:
         order = np.argsort(column, kind="stable")
         self._docs = np.concatenate(docs)[order].astype(np.int32)
         self._values = np.concatenate(values)[order]
-        self._starts = np.concatenate([[0], np.cumsum(np.bincount(column, minlength=self.tfidf.width))])
+        self._starts = np.concatenate([[0], np.cumsum(np.bincount(column, minlength=self.tfidf.width))]).astype(
+            np.int64
+        )
 
     @property
     def bytes(self) -> int:

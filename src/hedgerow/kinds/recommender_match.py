@@ -47,10 +47,20 @@ def _numbered(names: Sequence[str]) -> list[int]:
 
 
 @dataclass(frozen=True)
+class Donors:
+    """Distinct donors of records as shares over classes, sparse: entry i gives donor ``row[i]`` class ``cls[i]``."""
+
+    row: np.ndarray  # int64 [m], rising
+    cls: np.ndarray  # int64 [m]
+    share: np.ndarray  # float64 [m]; those of a donor sum to 1
+    size: int  # D; a donor without an entry is unknown
+
+
+@dataclass(frozen=True)
 class Links:
     """What the records say, summed up: arrays [L], one entry for each (waste, donor classes, receiver class, route).
 
-    ``donor`` numbers ``donors``, each of which is a row of shares over classes (all 0: unknown).
+    ``donor`` numbers ``donors``.
     """
 
     waste: np.ndarray  # int32, number in the waste index
@@ -60,7 +70,7 @@ class Links:
     recovery: np.ndarray  # bool, false: landfill, incineration, collection and disposal
     size: np.ndarray  # int32, records behind it
     example: np.ndarray  # int64, one of them
-    donors: np.ndarray  # float32 [D, K]
+    donors: Donors
 
     def __len__(self) -> int:
         return len(self.waste)
@@ -73,23 +83,25 @@ class Links:
         )  # fmt: skip
 
 
-def donor_match(p: np.ndarray, donors: np.ndarray, near: Nearness) -> tuple[np.ndarray, np.ndarray]:
-    """(G [D], level number [D]; len(LEVELS) = unknown) of a donor with class probabilities p [K] against donors [D, K].
+def donor_match(p: np.ndarray, donors: Donors, near: Nearness) -> tuple[np.ndarray, np.ndarray]:
+    """(G [D], level number [D]; len(LEVELS) = unknown) of a donor with class probabilities p [K] against D donors.
 
     Without any donor class on either side nothing is known: G is the least beta.
     """
-    known = donors.sum(1) > 0
+    known = np.bincount(donors.row, minlength=donors.size) > 0
     asked = np.flatnonzero(p)
+    unknown = len(LEVELS)
     if not len(asked) or not known.any():
-        return np.full(len(donors), near.least), np.full(len(donors), len(LEVELS))
+        return np.full(donors.size, near.least), np.full(donors.size, unknown)
     total = p[asked].sum()
     per_class = p[asked] @ near.g[asked] / total  # [K], the donor against every class
-    found = np.where(known, donors @ per_class, near.least)
+    sums = np.bincount(donors.row, weights=donors.share * per_class[donors.cls], minlength=donors.size)
     best = p[asked][:, None] * near.g[asked]  # [j, K]
     depth_of = near.depth[asked[best.argmax(0)], np.arange(len(p))]  # [K] level of the pair that gives most
-    value = best.max(0)
-    main = np.where(donors > 0, value[None], -1).argmax(1)
-    return found, np.where(known, depth_of[main], len(LEVELS))
+    order = np.lexsort((best.max(0)[donors.cls], donors.row))  # the last entry of each donor is the one that counts
+    levels = np.full(donors.size, unknown)
+    levels[donors.row[order]] = depth_of[donors.cls[order]]
+    return np.where(known, sums, near.least), levels
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,10 @@ from pydantic import Field
 from hedgerow.errors import HedgerowError
 from hedgerow.kinds.hierarchy import Tree
 from hedgerow.kinds.recommender_index import WasteIndex, Wording
-from hedgerow.kinds.recommender_match import Links
+from hedgerow.kinds.recommender_match import Donors, Links
 from hedgerow.records.database import connect
 from hedgerow.records.exchange import DISPOSAL, RECOVERY, Exchange, isic_shares, nested, plain_waste, route_of
-from hedgerow.records.store import Link, Store
+from hedgerow.records.store import Link, State, Store
 from hedgerow.schema import Record, check
 
 COLLECTING = ("3700", "3811", "3812", "3821", "3822")  # sewerage, collection, disposal; 3830 is recovery
@@ -101,34 +101,41 @@ class Table:
     def __init__(self, tree: Tree) -> None:
         self._tree = tree
         self._donors: dict[str, int] = {}
-        self._rows: list[np.ndarray] = []
+        self._entries: list[tuple[int, int, float]] = []
+        self._takers: dict[str, list[tuple[int, float]]] = {}
 
     def make(self, found: Iterable[Link]) -> Links:
         """One entry for each link and receiver class; ``Link.waste`` is a number in the waste index."""
-        index = self._tree.index
         out: list[tuple[int, int, int, float, bool, int, int]] = []
         for waste, donor, receiver, route, size, example in found:
-            shares = [(index[c], s) for c, s in isic_shares(receiver) if c in index]
-            most = max((s for _, s in shares), default=0.0)
-            for r, s in shares:
-                out.append(
-                    (waste, self._donor(donor), r, s / most, recovers(route, self._tree.codes[r]), size, example)
-                )
+            for r, share in self._taker(receiver):
+                keeps = recovers(route, self._tree.codes[r])
+                out.append((waste, self._donor(donor), r, share, keeps, size, example))
         columns = list(zip(*out)) or [()] * 7
         types: tuple[Any, ...] = (np.int32, np.int32, np.int32, np.float32, bool, np.int32, np.int64)
         arrays = [np.array(c, t) for c, t in zip(columns, types)]
-        donors = np.stack(self._rows) if self._rows else np.zeros((0, len(self._tree)), np.float32)
-        return Links(arrays[0], arrays[1], arrays[2], arrays[3], arrays[4], arrays[5], arrays[6], donors)
+        return Links(arrays[0], arrays[1], arrays[2], arrays[3], arrays[4], arrays[5], arrays[6], self.donors)
+
+    @property
+    def donors(self) -> Donors:
+        """All donors that were met so far."""
+        row, cls, share = (list(c) for c in zip(*self._entries)) if self._entries else ([], [], [])
+        return Donors(np.array(row, np.int64), np.array(cls, np.int64), np.array(share), len(self._donors))
+
+    def _taker(self, text: str) -> list[tuple[int, float]]:
+        """Receiver classes with their share, the largest = 1."""
+        if text not in self._takers:
+            shares = [(self._tree.index[c], s) for c, s in isic_shares(text) if c in self._tree.index]
+            most = max((s for _, s in shares), default=1.0)
+            self._takers[text] = [(r, s / most) for r, s in shares]
+        return self._takers[text]
 
     def _donor(self, text: str) -> int:
         if text not in self._donors:
-            row = np.zeros(len(self._tree), np.float32)
-            for code, share in isic_shares(text):
-                if code in self._tree.index:
-                    row[self._tree.index[code]] = share
-            total = row.sum()
-            self._donors[text] = len(self._rows)
-            self._rows.append(row / total if total > 0 else row)
+            shares = [(self._tree.index[c], s) for c, s in isic_shares(text) if c in self._tree.index]
+            total = sum(s for _, s in shares)
+            number = self._donors[text] = len(self._donors)
+            self._entries += [(number, c, s / total) for c, s in sorted(shares)]
         return self._donors[text]
 
 
@@ -187,39 +194,68 @@ def distinct(kept: Sequence[Kept]) -> tuple[list[Wording], list[int]]:
 
 
 class Live:
-    """A store that others write to meanwhile; the wastes are indexed here, the records stay there."""
+    """A store that others write to meanwhile. Its wastes and summed-up links are held here; the records stay there.
+
+    Before each question the store is asked whether anything changed: new records are added to what is held, and after a
+    re-coding the links are read anew.
+    """
 
     whole = False
 
     def __init__(self, store: Store, tree: Tree) -> None:
         self._store, self._tree = store, tree
-        self._newest = -1
+        self._state = State(0, 0, 0, 0)
+        self._table, self._held = Table(tree), list[Links]()
+        self._numbers: list[int] = []
+        self._place: dict[int, int] = {}
+        self.index = WasteIndex([])
         self.refresh()
 
     def refresh(self) -> None:
-        """Index the wastes again when some were added since."""
-        newest = self._store.newest_waste()
-        if newest == self._newest:
+        """Take in what was added since, by whomever."""
+        now = self._store.state()
+        before, self._state = self._state, now
+        if now == before:
             return
-        wastes = self._store.wastes()
-        self._numbers = np.array([w.id for w in wastes], np.int64)
-        self._place = {w.id: i for i, w in enumerate(wastes)}
-        self.index = WasteIndex([Wording(w.text, w.ewc, w.ewc_stat) for w in wastes])
-        self._newest = newest
+        if now.wastes != before.wastes:
+            wastes = self._store.wastes()
+            self._numbers = [w.id for w in wastes]
+            self._place = {number: i for i, number in enumerate(self._numbers)}
+            self.index = WasteIndex([Wording(w.text, w.ewc, w.ewc_stat) for w in wastes])
+        recoded = (now.recoded, now.undone) != (before.recoded, before.undone)
+        if recoded:
+            self._table, self._held = Table(self._tree), []
+        found = self._store.links(after=0 if recoded else before.exchanges)
+        self._held.append(self._table.make(x._replace(waste=self._place[x.waste]) for x in found))
+        self._sort()
+
+    def _sort(self) -> None:
+        """All links ordered by waste, so that those of some wastes are a few slices."""
+        columns = (np.concatenate([getattr(x, name) for x in self._held]) for name in _COLUMNS)
+        whole = Links(*columns, self._table.donors)
+        self._all = whole.some(np.argsort(whole.waste, kind="stable"))
+        self._held = [self._all]
+        self._starts = np.concatenate([[0], np.cumsum(np.bincount(self._all.waste, minlength=len(self._numbers)))])
 
     def links(self, wastes: np.ndarray | None, wanted: Filter) -> Links:
         """See :class:`Source`."""
-        ids = (self._numbers if wastes is None else self._numbers[wastes]).tolist()
-        if not wanted.wanted:
-            found = self._store.links(ids)
-        else:
+        if wanted.wanted:
+            ids = self._numbers if wastes is None else [self._numbers[i] for i in wastes]
             rows = [r for r in self._store.details(ids) if wanted.fits(r)]
             found = [Link(r["waste_id"], r["donor_isic"], r["receiver_isic"], r["route"], 1, r["id"]) for r in rows]
-        return Table(self._tree).make(x._replace(waste=self._place[x.waste]) for x in found)
+            return Table(self._tree).make(x._replace(waste=self._place[x.waste]) for x in found)
+        if wastes is None:
+            return self._all
+        starts = self._starts[wastes]
+        lengths = self._starts[np.asarray(wastes) + 1] - starts
+        return self._all.some(np.repeat(starts - (np.cumsum(lengths) - lengths), lengths) + np.arange(lengths.sum()))
 
     def records(self, examples: Sequence[int]) -> list[dict[str, Any]]:
         """See :class:`Source`."""
         return self._store.records(list(examples))
+
+
+_COLUMNS = ("waste", "donor", "receiver", "share", "recovery", "size", "example")
 
 
 def read_kept(value: Any, tree: Tree, where: str) -> list[Kept]:

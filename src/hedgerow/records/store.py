@@ -19,7 +19,7 @@ from hedgerow.records.tables import tables
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
 
-__all__ = ["Imported", "Link", "Side", "Store", "Waste", "default_url", "open_store"]
+__all__ = ["Imported", "Link", "Side", "State", "Store", "Waste", "default_url", "open_store"]
 
 CHUNK = 5000  # rows sent at once
 _IN = 500  # values in one IN (…)
@@ -65,6 +65,15 @@ class Link(NamedTuple):
     route: int
     size: int
     example: int
+
+
+class State(NamedTuple):
+    """How far a store has got."""
+
+    wastes: int
+    exchanges: int
+    recoded: int
+    undone: int
 
 
 class Side(NamedTuple):
@@ -223,26 +232,28 @@ class Store:
         return [Waste(r.id, r.text, r.ewc, r.ewc_stat)
                 for r in self._read(t.select().where(t.c.id > after).order_by(t.c.id))]  # fmt: skip
 
-    def newest_waste(self) -> int:
-        """The highest number of a waste, 0 when there is none: cheap to ask whether something was added."""
+    def state(self) -> State:
+        """The newest waste, record and re-coding, and how many re-codings are undone: equal states hold equal links."""
         import sqlalchemy as sa
 
-        return int(self._read(sa.select(sa.func.max(tables().wastes.c.id)))[0][0] or 0)
+        t = tables()
+        again = t.batches.c.name.like("recode:%")
+        newest = [sa.select(sa.func.max(x.c.id)).scalar_subquery() for x in (t.wastes, t.exchanges)]
+        recoded = sa.select(sa.func.max(t.batches.c.id)).where(again).scalar_subquery()
+        undone = sa.select(sa.func.count()).select_from(t.batches).where(t.batches.c.undone).scalar_subquery()
+        return State(*(int(x or 0) for x in self._read(sa.select(*newest, recoded, undone))[0]))
 
-    def links(self, wastes: Sequence[int]) -> list[Link]:
-        """Records of these wastes with a receiver class, summed up."""
+    def links(self, *, after: int = 0) -> list[Link]:
+        """Records with a receiver class and a number above ``after``, summed up."""
         import sqlalchemy as sa
 
         c = tables().exchanges.c
-        found: list[Link] = []
-        for part in _parts(sorted(wastes)):
-            wanted = (
-                sa.select(c.waste_id, c.donor_isic, c.receiver_isic, c.route, sa.func.count(), sa.func.min(c.id))
-                .where(c.waste_id.in_(part), c.receiver_isic != "")
-                .group_by(c.waste_id, c.donor_isic, c.receiver_isic, c.route)
-            )
-            found.extend(Link(*row) for row in self._read(wanted))
-        return found
+        wanted = (
+            sa.select(c.waste_id, c.donor_isic, c.receiver_isic, c.route, sa.func.count(), sa.func.min(c.id))
+            .where(c.receiver_isic != "", *([c.id > after] if after else []))
+            .group_by(c.waste_id, c.donor_isic, c.receiver_isic, c.route)
+        )
+        return [Link(*row) for row in self._read(wanted)]
 
     def details(self, wastes: Sequence[int]) -> list[dict[str, Any]]:
         """Every record of these wastes with a receiver class as a row, for filters on single records."""
