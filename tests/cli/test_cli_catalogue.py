@@ -114,3 +114,29 @@ def test_times_on_a_probed_device_are_predicted_with_band_and_method_and_never_f
     assert "nothing of this was measured" in said and "hedgerow weigh PACK --threads 1" in said
     assert "does not fit" in next(x for x in said.split("Predicted on")[1].splitlines() if "Llama-3.2-3B" in x)
     run(*asked, "--threads", "4").failed("no rates for 4 threads", "llama.cpp with 1")
+
+
+def test_weigh_answers_whether_it_fits_before_anything_is_loaded(run: Run, tmp_path: Path) -> None:
+    file = gguf(tmp_path / "mine.gguf")
+    said = run("weigh", file, "--fits", "64MiB@1000")
+    assert said.code == 0 and "Does it fit?" in said.out and "per second" not in said.out
+    small = run("weigh", file, "--fits", "100kB@1000")
+    assert small.code == 1 and "does not fit" in small.out and "not loaded" in small.err
+    assert run("weigh", file, "--fits", "64MiB@1000", "--json").json["fits"] is True
+    run("weigh", "--fits", "64MiB@1000").failed("--fits needs models", code=2)
+
+
+def test_weigh_imports_a_device_that_cannot_install_hedgerow(run: Run, tmp_path: Path) -> None:
+    fixed = {"model_filename": "SmolLM2-135M.Q8_0.gguf", "model_type": "llama 134.52M Q8_0", "n_threads": 4,
+             "model_size": 142_944_768 + 80_640, "model_n_params": 134_515_008, "cpu_info": "Cortex-X3"}  # fmt: skip
+    rows = [{**fixed, "n_prompt": 128, "n_gen": 0, "avg_ns": 2e9}, {**fixed, "n_prompt": 0, "n_gen": 32, "avg_ns": 1e9}]
+    bench, device = tmp_path / "bench.json", tmp_path / "phone.json"
+    bench.write_text(json.dumps(rows))
+    said = run("weigh", "--import", bench, "--output", device)
+    assert said.code == 0 and "Cortex-X3, 4 threads, q8_0; assumed: cost of a layer" in said.err
+    asked = run("catalogue", "--name", "SmolLM-135M", "--format", "q8_0", "--on", device, "--threads", "4", "--json")
+    step = asked.json["entries"][0]["predicted"]["decode"]
+    assert step["ms"] == pytest.approx(1e3 / 32, rel=0.05)  # the same network as the one that ran
+    bench.write_text(json.dumps([rows[0], {**rows[1], "avg_ns": -1}]))
+    run("weigh", "--import", bench, "--output", tmp_path / "never.json").failed("row 2: avg_ns")
+    assert not (tmp_path / "never.json").exists()

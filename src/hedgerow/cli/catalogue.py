@@ -7,9 +7,10 @@ import sys
 from pathlib import Path
 from typing import Annotated, Any
 
+import click
 import typer
 
-from hedgerow.cli.common import Json, draw, emit, json_only
+from hedgerow.cli.common import Json, draw, emit, json_only, say
 
 
 def _formats() -> list[str]:
@@ -110,6 +111,41 @@ def catalogue(
                 draw(*times_table([*own, *found], device, threads, prompt, depth))
             if answers:
                 draw(fit_table(answers))
+        for answer in answers:
+            fitting.refuse(answer)
+
+
+def before_loading(
+    paths: list[Path], bench: Path | None, output: Path, fits: str | None, cache: str, ubatch: int, as_json: bool
+) -> None:
+    """What ``weigh`` answers without measuring: whether models fit (``--fits``), and a device from llama-bench.
+
+    With ``--import`` the paths are the GGUF files that ran there, whose headers give the geometry.
+    """
+    from hedgerow import files
+    from hedgerow.weighing import fits as fitting
+    from hedgerow.weighing.imported import import_bench
+    from hedgerow.weighing.show_catalogue import fit_table
+
+    with json_only(as_json) as out:
+        if bench is not None:
+            device = import_bench(bench, paths)
+            files.write_json(output, device.model_dump(mode="json"))
+            for rates in device.rates:
+                assumed = f"; assumed: {', '.join(rates.assumed)}" if rates.assumed else ""
+                say(f"{output}: {device.name}, {rates.threads} threads, {', '.join(rates.decode)}{assumed}")
+            if as_json:
+                emit(device.model_dump(mode="json"), out)
+            return
+        if not paths:
+            raise click.UsageError("--fits needs models: GGUF files, model folders or Packs")
+        allowed = fitting.budget(fits or "here")
+        answers = [fitting.fit_of(p, allowed, cache_k=cache, cache_v=cache, ubatch=ubatch) for p in paths]
+        if as_json:
+            for answer in answers:
+                emit(answer.model_dump(mode="json"), out)
+        else:
+            draw(fit_table(answers))
         for answer in answers:
             fitting.refuse(answer)
 

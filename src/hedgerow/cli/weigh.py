@@ -50,7 +50,15 @@ def weigh(
     probe: Annotated[
         bool, typer.Option("--probe", help="Measure this machine (a dozen seconds) for predictions; see --output.")
     ] = False,
-    output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="Of --probe.")] = Path("device.json"),
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="Of --probe, --import.")] = Path(
+        "device.json"
+    ),
+    fits: Annotated[
+        str | None, typer.Option(metavar="4GiB@4096", help="Only whether they fit; refused with the number if not.")
+    ] = None,
+    bench: Annotated[
+        Path | None, typer.Option("--import", metavar="BENCH.json", help="A device from llama-bench; see --output.")
+    ] = None,
     suite: Annotated[
         str, typer.Option(metavar="NAMES", help="Ask commonsense,math,…, or your file or folder; measures no cost.")
     ] = "",
@@ -68,6 +76,10 @@ def weigh(
     from hedgerow.weighing.show import costs_table, memory_table, scores_table
     from hedgerow.weighing.subjects import subject_of
 
+    if bench is not None or fits is not None:
+        from hedgerow.cli.catalogue import before_loading
+
+        return before_loading(packs or [], bench, output, fits, cache or "f16", ubatch or 512, as_json)
     if not packs and profile is None and not probe:
         raise click.UsageError("give models to weigh, --probe, or --profile FILE")
     if style not in ("table", "llama-bench"):
