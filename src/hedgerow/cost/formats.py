@@ -31,7 +31,7 @@ CACHES = ("f32", "f16", "bf16", "q8_0", "q4_0", "q4_1", "q5_0", "q5_1", "iq4_nl"
 
 # Rows that the block does not divide fall back to these, and rows that 32 does not divide to f16.
 _FALLBACK = {
-    "q2_k": "iq4_nl", "q3_k": "iq4_nl", "iq4_xs": "iq4_nl", "iq3_s": "iq4_nl", "iq3_xxs": "iq4_nl", "iq2_s": "iq4_nl",
+    "q2_k": "q4_0", "q3_k": "q4_0", "iq4_xs": "iq4_nl", "iq3_s": "iq4_nl", "iq3_xxs": "iq4_nl", "iq2_s": "iq4_nl",
     "iq2_xs": "iq4_nl", "iq2_xxs": "iq4_nl", "iq1_m": "iq4_nl", "iq1_s": "iq4_nl", "tq1_0": "q4_0", "tq2_0": "q4_0",
     "q4_k": "q5_0", "q5_k": "q5_1", "q6_k": "q8_0",
 }  # fmt: skip
