@@ -230,10 +230,27 @@ def _seeds(where: str | None, dry_run: bool, as_json: bool, out: Any) -> None:
 def records(
     records: Records = None,
     out: Annotated[Path | None, typer.Option(metavar="FILE", help="Write all records to a .csv or .jsonl.")] = None,
+    page: Annotated[Path | None, typer.Option(metavar="FILE", help="One HTML page to browse them.")] = None,
+    pack: Annotated[
+        Path | None,
+        typer.Option(metavar="PACK", help="With --page: a recommender that is asked.", autocompletion=complete_packs),
+    ] = None,
+    ask: Annotated[
+        list[str] | None, typer.Option("--ask", metavar="'DONOR :: WASTE'", help="With --pack: a question; repeat.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """What the store holds: by kind, source and licence; imports; and every coding that it ever had."""
+    if (pack is None) != (not ask) or (pack is not None and page is None):
+        raise click.UsageError("--page FILE, and with it --pack PACK and --ask 'DONOR :: WASTE', belong together")
     with json_only(as_json) as stdout, _store(records, create=False) as store:
+        if page is not None:
+            told = _page(store, records, page, pack, ask or [])
+            if as_json:
+                emit(told, stdout)
+            else:
+                print(f"{page}: {told['total']:,} records")
+            return
         if out is not None:
             from hedgerow.systems.isic.waste_export import export
 
@@ -254,6 +271,19 @@ def records(
         rows = [(b["name"], b["coder"][:12], b["at"], b["codings"], "undone" if b["undone"] else "")
                 for b in found["batches"]]  # fmt: skip
         table(("coded", "by Pack", "at", "codings", ""), rows)
+
+
+def _page(store: Any, where: str | None, path: Path, pack: Path | None, ask: list[str]) -> dict[str, Any]:
+    from hedgerow import kinds
+    from hedgerow.data.schemes import isic_titles
+    from hedgerow.records.database import as_url
+    from hedgerow.records.exchange import nested
+    from hedgerow.report import exchange
+
+    answers = kinds.open(pack).predict(ask, records=as_url(where)) if pack is not None else []
+    told = exchange.story((nested(row) for row in store.rows()), isic_titles(), answers, where=store.where)
+    exchange.write(told, path)
+    return told
 
 
 def recode(
