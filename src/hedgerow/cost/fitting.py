@@ -53,8 +53,8 @@ class Sample:
 def samples(rows: Iterable[Cost]) -> list[Sample]:
     """Measured prefill and decode rows of decoders whose geometry and weights stand in the row; others are left out.
 
-    Size: prefill {'prompt', optionally 'depth'}; decode {'depth'}, or {'prompt', 'new'}: the mean step is then taken
-    as one at depth prompt + new/2.
+    Size: prefill {'prompt', optionally 'depth'}; decode {'depth'}, or {'prompt', 'new', optionally 'depth'}: the mean
+    step is then taken as one at depth depth + prompt + new/2.
     """
     found = []
     for row in rows:
@@ -68,7 +68,7 @@ def samples(rows: Iterable[Cost]) -> list[Sample]:
                 Sample("prefill", row.geometry, row.weights, row.size["prompt"], seconds, depth or 0, row.variant)
             )
         elif phase == "decode" and (depth is not None or "prompt" in row.size):
-            at = depth if depth is not None else row.size["prompt"] + row.size.get("new", 0) // 2
+            at = (depth or 0) + row.size.get("prompt", 0) + row.size.get("new", 0) // 2
             found.append(Sample("decode", row.geometry, row.weights, at, seconds, 0, row.variant))
     return found
 

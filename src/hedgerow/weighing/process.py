@@ -17,6 +17,11 @@ from hedgerow.weighing.timing import Order
 _POOLS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 
 
+def environment(threads: int) -> dict[str, str]:
+    """The environment of a measuring process: each library's pool is set before it is imported, no threads beside."""
+    return {**os.environ, **dict.fromkeys(_POOLS, str(threads)), "TOKENIZERS_PARALLELISM": "false"}
+
+
 def events(order: Mapping[str, Any], module: str = "hedgerow.weighing.child") -> Iterator[dict[str, Any]]:
     """Events of one measuring process for an :class:`Order` (``spawned`` is filled in here).
 
@@ -24,8 +29,7 @@ def events(order: Mapping[str, Any], module: str = "hedgerow.weighing.child") ->
     it never outlives the loop. Raises HedgerowError when it says so or ends badly.
     """
     who = f"{order['pack']} as '{order['variant']}'"
-    # each library's pool is set before it is imported; no tokenizer threads beside them
-    env = {**os.environ, **dict.fromkeys(_POOLS, str(order["threads"])), "TOKENIZERS_PARALLELISM": "false"}
+    env = environment(order["threads"])
     with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as stderr:
         line = json.dumps(Order.model_validate({**order, "spawned": time.monotonic()}).model_dump())
         process = subprocess.Popen(
