@@ -261,6 +261,8 @@ class Driver:
 
     def _deliver(self, key: Key) -> None:
         r = key[0]
+        if self._job(key).delivered:  # made again while the first answer waited for its home: it came twice
+            return
         self._job(key).delivered = True
         self.log("answer", key=key, dev=self.homes[r])
         if all(self.jobs[r][s].delivered for s in self.sinks):
