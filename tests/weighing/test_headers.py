@@ -202,3 +202,43 @@ def test_a_damaged_header_gives_an_answer_or_one_line(
         headers.read(file)
     except HedgerowError as e:
         assert "\n" not in str(e)
+
+
+ODD = st.one_of(
+    st.none(), st.booleans(), st.integers(-(10**20), 10**20), st.floats(), st.text(max_size=8),
+    st.lists(st.integers(-5, 10**9), max_size=4), st.dictionaries(st.text(max_size=3), st.integers(), max_size=2),
+)  # fmt: skip
+KEYS = [*LLAMA, "head_dim", "sliding_window", "layer_types", "sliding_window_pattern", "kv_lora_rank", "q_lora_rank",
+        "qk_rope_head_dim", "ffn_multipliers", "ffn_dim_divisor", "text_config", "multi_query",
+        "hidden_act"]  # fmt: skip
+
+
+@settings(max_examples=300, deadline=None)
+@given(changes=st.dictionaries(st.sampled_from(KEYS), ODD, min_size=1, max_size=4), name=st.sampled_from(
+    ["llama", "gemma2", "qwen", "openelm", "gpt2", "minicpm3", "falcon"]))  # fmt: skip
+def test_an_odd_configuration_gives_a_geometry_or_one_line(changes: dict[str, Any], name: str) -> None:
+    from hedgerow.cost import configs
+
+    try:
+        found = configs.from_config({**LLAMA, "model_type": name, **changes}, "config.json")
+        assert formulas.parameters(found) > 0 and formulas.kv_bytes(found, 100) > 0
+    except HedgerowError as e:
+        assert "\n" not in str(e) and len(str(e)) < 400
+
+
+@settings(max_examples=300, deadline=None)
+@given(changes=st.dictionaries(st.sampled_from(
+    ["block_count", "embedding_length", "attention.head_count", "attention.head_count_kv", "feed_forward_length",
+     "attention.key_length", "context_length", "attention.sliding_window", "attention.sliding_window_pattern",
+     "attention.kv_lora_rank", "rope.dimension_count", "attention.value_length", "vocab_size"]), ODD, max_size=4),
+    name=st.sampled_from(["llama", "gemma3", "phi3", "deepseek2"]))  # fmt: skip
+def test_odd_metadata_gives_a_geometry_or_one_line(changes: dict[str, Any], name: str) -> None:
+    from hedgerow.cost import configs
+
+    plain = {"block_count": 2, "embedding_length": 64, "attention.head_count": 4, "feed_forward_length": 96}
+    fields = {"general.architecture": name, **{f"{name}.{k}": v for k, v in {**plain, **changes}.items()}}
+    try:
+        found = configs.from_gguf(fields, {"token_embd.weight": (96, 64), "blk.0.ffn_up.weight": (96, 64)}, "a.gguf")
+        assert formulas.parameters(found) > 0
+    except HedgerowError as e:
+        assert "\n" not in str(e) and len(str(e)) < 400
