@@ -58,3 +58,11 @@ def test_faults_are_one_line(run: Run, decoder: Path, tmp_path: Path, monkeypatc
 
 def test_a_pack_that_writes_no_text_is_refused(run: Run, pack: Path, tmp_path: Path) -> None:
     run("weigh", pack, "--suite", questions(tmp_path / "even.jsonl")).failed("neither scores nor writes text")
+
+
+def test_a_bare_file_has_no_evidence_to_keep_scores_in() -> None:
+    from hedgerow.cli.suite import weigh_suite
+    from hedgerow.errors import HedgerowError
+
+    with pytest.raises(HedgerowError, match="make it a Pack first"):
+        weigh_suite([], "commonsense", None, None, None, 1, False, None)

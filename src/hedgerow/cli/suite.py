@@ -32,6 +32,11 @@ def weigh_suite(
     from hedgerow.weighing.suite import run_suite
     from hedgerow.weighing.suite.show import gains_table, suite_table
 
+    if not packs:
+        raise HedgerowError(
+            "--suite asks Packs, whose evidence keeps the scores, and a bare GGUF file has none; "
+            "make it a Pack first (hedgerow.kinds.decoder_lm.from_gguf)"
+        )
     failures: list[str] = []
     tests = _tests(words, shots, failures)
     if not tests:
