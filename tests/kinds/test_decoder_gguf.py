@@ -61,7 +61,7 @@ def packed(name: str, path: Path) -> Pack:
 def pack(tmp_path_factory: pytest.TempPathFactory) -> Pack:
     """A Llama with each form."""
     made = packed("llama", tmp_path_factory.mktemp("packs") / "llama")
-    for form in ("gguf", "gguf-q8_0", "gguf-q4_0"):
+    for form in ("gguf-f16", "gguf-q8_0", "gguf-q4_0"):
         made = decoder_lm.KIND.export(made, form)
     return made
 

@@ -105,13 +105,13 @@ def weigh(
             return weigh_suite(opened, suite, limit, shots, form, threads, as_json, out)
         known = [len(pack.scores) for pack in opened]
         rows: list[Cost] = []
-        for each in subjects if grid == "quick" or score else [subjects]:
-            task = _task(each.pack) if score and not isinstance(each, list) and each.pack is not None else None
-            one = [(s.pack or s.path) for s in (each if isinstance(each, list) else [each])]
+        # in the full grid models take turns; scored ones go one by one, since each names its own Task
+        for group in [subjects] if grid == "full" and not score else [[each] for each in subjects]:
+            task = _task(group[0].pack) if score and group[0].pack is not None else None
+            what = [each.pack or each.path for each in group]
+            more: dict[str, Any] = {"settings": settings, "resume": resume, "plug": energy}
             with _progress(as_json or style != "table") as step:
-                rows += weighing.weigh(
-                    one, form or None, grid, threads, task, progress=step, settings=settings, resume=resume, plug=energy
-                )  # type: ignore[call-overload]
+                rows += weighing.weigh(what, form or None, grid, threads, task, progress=step, **more)  # type: ignore[arg-type]
         names = {each.digest: each.name for each in subjects}
         if style == "llama-bench":
             from hedgerow.weighing.llama_bench import records

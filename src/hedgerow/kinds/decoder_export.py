@@ -40,8 +40,6 @@ def export(
     those of the base form. Raises HedgerowError for an unknown format, an architecture or tokenizer that is not
     written, or when [build] or llama.cpp is missing.
     """
-    if to == "gguf":
-        to = PREFIX + "f16"
     if to not in FORMS:
         raise HedgerowError(f"{pack.info.kind} cannot be exported to '{to}'{did_you_mean(to, FORMS)}")
     if (missing := runnable(to)) is not None:

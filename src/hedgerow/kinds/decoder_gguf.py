@@ -121,7 +121,12 @@ class GgufDecoder:
 
     def _held(self) -> Held:
         now = self._llama.options
-        options = {"context": now.context, "ubatch": now.ubatch, "cache_k": now.cache_k, "cache_v": now.cache_v}
+        options: dict[str, str | int | float | bool] = {
+            "context": now.context,
+            "ubatch": now.ubatch,
+            "cache_k": now.cache_k,
+            "cache_v": now.cache_v,
+        }
         return Held(options, self.memory, self.geometry, self.weights, self._sha256)
 
     def memory(self) -> dict[str, Memory]:

@@ -135,8 +135,10 @@ def _placed(name: str, array: np.ndarray, sizes: Geometry, architecture: str) ->
     return array
 
 
-def paired(array: np.ndarray, heads: int) -> np.ndarray:
+def paired(array: np.ndarray, heads: int | tuple[int, ...]) -> np.ndarray:
     """Rows of each head from (first half, second half) to neighbouring pairs: row i of a half of n goes to 2 i."""
+    if not isinstance(heads, int):
+        raise HedgerowError("layers with different numbers of heads are not written as GGUF")
     rows = array.shape[0] // heads
     return array.reshape(heads, 2, rows // 2, *array.shape[1:]).swapaxes(1, 2).reshape(array.shape)
 
@@ -164,7 +166,7 @@ def vocabulary(tokenizer_json: str, size: int) -> dict[str, Any]:
     merges = [m if isinstance(m, str) else " ".join(m) for m in model.get("merges", [])]
     post = whole.get("post_processor") or {}
     parts = [post, *post.get("processors", [])]
-    single = next((p["single"] for p in parts if p.get("type") == "TemplateProcessing"), [])
+    single: list[Any] = next((p["single"] for p in parts if p.get("type") == "TemplateProcessing"), [])
     return {
         "tokens": tokens,
         "types": types,

@@ -142,7 +142,7 @@ class _Handle:
 def _model(library: Any, path: Path, options: Options) -> Any:
     """The model, of a class that knows its vocabulary: the binding's logits ask for that name and do not have it."""
 
-    class Model(library.LlamaModel):
+    class Model(library.LlamaModel):  # type: ignore[misc]  # the binding has no types
         n_vocab = 0
 
     params = library.LlamaModelParams()
