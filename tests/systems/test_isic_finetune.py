@@ -86,6 +86,21 @@ def test_a_stopped_fine_tuning_goes_on(tmp_path: Path) -> None:
     assert (again.encode(["rice"]) == straight.encode(["rice"])).all()
 
 
+def test_a_soup_is_the_mean_of_trainings_that_differ_in_order_and_noise(tmp_path: Path) -> None:
+    trunk = features.trunk(str(encoder_folder(tmp_path / "model")))
+    config, s = FineTune(epochs=3, batch=8, bf16=False), seeds(0)
+    others = [seeds(s.named(f"soup/{k}")) for k in (1, 2)]
+    made = [finetune.finetune(trunk, fold(nothing), config, each, extra=False) for each in (s, *others)]
+    assert abs(made[0].weight - made[1].weight).max() > 1e-4
+    soup = finetune.finetune(trunk, fold(nothing), config.model_copy(update={"soup": 3}), s, extra=False)
+    for name, value in soup.net.state_dict().items():
+        if value.is_floating_point():
+            mean = np.mean([m.net.state_dict()[name].numpy() for m in made], axis=0)
+            assert value.numpy() == pytest.approx(mean, abs=1e-6), name
+    mean = np.sum([m.weight for m in made], axis=0)
+    assert soup.weight == pytest.approx(mean / np.linalg.norm(mean, axis=1, keepdims=True), abs=1e-6)
+
+
 def test_the_papers_head_learns_on_cached_vectors(tmp_path: Path) -> None:
     pack = features.trunk(str(decoder_folder(tmp_path / "lm")))
     here = fold(features.Frozen({"lm": pack}, quiet=True))

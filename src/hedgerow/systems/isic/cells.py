@@ -14,7 +14,10 @@ from hedgerow.run import Result
 
 LANGUAGE_MODELS = ("lm-head", "smollm2-head", "smollm2-nn", "lora")
 RERANKED = ("rerank",)  # a cheap model with a language model's say on top: a member of neither side
-TRAINED_TRUNKS = ("encoder", "encoder-head", "encoder-nn", "encoder+tfidf", "encoder+dev", "encoder+e5")
+TRAINED_TRUNKS = (
+    "encoder", "encoder-head", "encoder-nn", "encoder+tfidf", "encoder+dev", "encoder+e5",
+    "soup", "soup-head", "soup-nn", "soup+tfidf", "soup+dev",
+)  # fmt: skip
 SIDES = ("cheap", "fine", "lm")
 ENOUGH = 3  # seeds: the plan of what takes minutes to train
 Cells = Mapping[tuple[str, ...], list[Result]]  # (split, model) -> its seeds, in order

@@ -80,10 +80,11 @@ def run_languages(grid: Grid, splits: Sequence[str], seeds: Sequence[int]) -> No
 
 
 def run_fine(grid: Grid, splits: Sequence[str], seeds: Sequence[int], config: finetune.FineTune) -> None:
-    """The fine-tuned encoder."""
+    """The fine-tuned encoder, or the mean of several (``soup``)."""
+    last = "encoder+dev" if config.soup == 1 else "soup+dev"
     for seed in seeds:
         for split in splits:
-            if grid.has("peers", {"split": split, "model": "encoder+dev"}, seed, config):
+            if grid.has("peers", {"split": split, "model": last}, seed, config):
                 continue
             task, fold = grid.task(split, seed)
             kept = run.open_run(Path("runs"), "isic-encoder", {"split": split, **config.model_dump()}, seed, quiet=True)

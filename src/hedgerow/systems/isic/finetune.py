@@ -9,7 +9,7 @@ since the same vectors also serve retrieval.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -50,6 +50,9 @@ class FineTune(Record):
     tau: float = Field(default=0.07, gt=0, description="its temperature (Khosla et al. 2020)")
     max_tokens: int = Field(default=48, ge=4, description="longer texts are cut while training; 99 % are shorter")
     bf16: bool = Field(default=True, description="autocast: half the time on CPUs with avx512_bf16")
+    soup: int = Field(
+        default=1, ge=1, le=16, description="trainings, unlike in order and noise alone, whose weights are averaged"
+    )
 
 
 @dataclass(frozen=True)
@@ -139,7 +142,31 @@ def _encode(net: Any, tokens: Tokens, padding: int, texts: Sequence[str], bf16: 
 
 
 def finetune(trunk: Pack, fold: Fold, config: FineTune, seeds: Seeds, *, extra: bool, run: Run | None = None) -> Tuned:
-    """Train the encoder of ``trunk`` on train (and the coded texts of other sources, with ``extra``) and the titles."""
+    """Train the encoder of ``trunk`` on train (and the coded texts of other sources, with ``extra``) and the titles.
+
+    With ``soup`` above 1 the mean of the weights of as many trainings, which start from the same ones: a model soup
+    (Wortsman et al. 2022). It costs more to train, and nothing to use.
+    """
+    made = [_once(trunk, fold, config, seeds, extra, run)]
+    for number in range(1, config.soup):
+        other = Seeds(seeds.named(f"soup/{number}"))
+        part = run and Run(run.folder / f"soup-{number}", run.system, run.config, other.seed, run.quiet)
+        made.append(_once(trunk, fold, config, other, extra, part))
+    return made[0] if len(made) == 1 else _averaged(made)
+
+
+def _averaged(made: Sequence[Tuned]) -> Tuned:
+    """One encoder and one row a class: means of the weights, the rows again of length 1."""
+    states = [one.net.state_dict() for one in made]
+    mean = {
+        key: sum(state[key] for state in states) / len(states) if value.is_floating_point() else value
+        for key, value in states[0].items()
+    }
+    made[0].net.load_state_dict(mean)
+    return replace(made[0], weight=unit(np.stack([one.weight for one in made]).sum(axis=0)))
+
+
+def _once(trunk: Pack, fold: Fold, config: FineTune, seeds: Seeds, extra: bool, run: Run | None) -> Tuned:
     import torch
 
     from hedgerow.nets.pooled import Pooled

@@ -65,21 +65,25 @@ def cheap(fold: Fold, seed: int, known: Known | None = None) -> dict[str, Callab
 
 
 def fine(fold: Fold, trunk: Pack, config: finetune.FineTune, kept: run.Run) -> Iterator[tuple[str, Model, Fold]]:
-    """MiniLM trained end to end: its head, its neighbours, their mixture, and the mixture with TF-IDF beside it."""
+    """MiniLM trained end to end: its head, its neighbours, their mixture, and the mixture with TF-IDF beside it.
+
+    A soup of several trainings has names of its own.
+    """
+    name = "encoder" if config.soup == 1 else "soup"
     tuned = finetune.finetune(trunk, fold, config, kept.seeds, extra=True, run=kept)
     own = replace(fold, vectors=features.remembered({"tuned": tuned.encode}))
     head, titles = tuned.head(own, "tuned"), parts.titles(own, "tuned")
     knn = parts.knn(own, "tuned", True)
-    yield "encoder-head", models.single(head, own), own
-    yield "encoder-nn", models.single(knn, own), own
-    yield "encoder", models.mix([head, knn, titles], own), own
+    yield f"{name}-head", models.single(head, own), own
+    yield f"{name}-nn", models.single(knn, own), own
+    yield name, models.mix([head, knn, titles], own), own
     tfidf = linear.tfidf(own, kept.seeds.order, True)
     mixed = models.mix([head, knn, titles, tfidf], own)
-    yield "encoder+tfidf", mixed, own
+    yield f"{name}+tfidf", mixed, own
     # What dev chose stays; then its texts join the examples and TF-IDF's train. The encoder itself never saw them.
     more = replace(own, train=own.train + parts.of_one_class(own.dev))
     grown = [head, parts.knn(more, "tuned", True), titles, linear.tfidf(more, kept.seeds.order, True)]
-    yield "encoder+dev", models.same_mix(mixed, grown), own
+    yield f"{name}+dev", models.same_mix(mixed, grown), own
 
 
 def both(fold: Fold, trunk: Pack, config: finetune.FineTune, kept: run.Run) -> tuple[Model, Fold]:
