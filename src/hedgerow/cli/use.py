@@ -28,6 +28,9 @@ def use(
     form: Annotated[str | None, typer.Option(help="A form of the Pack; default: the first that runs here.")] = None,
     threads: Annotated[int, typer.Option(min=1, help="Threads of the runtime.")] = 1,
     score: Annotated[bool, typer.Option("--score", help="Score it on the codes that FILE holds.")] = False,
+    records: Annotated[
+        str | None, typer.Option(metavar="URL", help="Live records in place of a recommender's own; a file or URL.")
+    ] = None,
     schema: Annotated[bool, typer.Option("--schema", help="Print the JSON Schema of one line of --json.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -45,7 +48,8 @@ def use(
         raise click.UsageError(f"{'--score' if score else '--out'} needs --in FILE")
     with json_only(as_json) as stdout:
         model = kinds.open(pack, variant=form, threads=threads)
-        options = settings(sets, model.kind.options, f"the kind {model.kind.name}")
+        chosen = [*(sets or []), *([f"records={records}"] if records else [])]
+        options = settings(chosen, model.kind.options, f"the kind {model.kind.name}")
         if schema:
             from hedgerow.cli.batch import row_schema
 

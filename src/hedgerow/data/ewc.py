@@ -42,7 +42,7 @@ def operation_nace() -> dict[str, tuple[str, ...]]:
 @cache
 def operation_isic(code: str) -> tuple[str, ...]:
     """ISIC Rev.4 classes that carry out an operation, over NACE; () for an unknown one."""
-    found = set()
+    found: set[str] = set()
     for nace in operation_nace().get(code.strip().upper(), ()):
         plain = nace.replace(".", "")
         plain = plain if len(plain) == 4 else f"{plain}0"  # '39.0' stands for its only class

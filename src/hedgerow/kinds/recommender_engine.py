@@ -29,6 +29,7 @@ class Model(Record):
     a: float = Field(ge=0, le=1)  # weight of the donor's class; 1 - a is that of the waste
     betas: tuple[float, float, float, float, float]  # back-off: same class, group, division, section, none of them
     bonus: float = Field(ge=0, le=1)  # for an equal EWC or EWC-Stat code
+    least: float = Field(ge=0, le=1)  # likeness below which a waste says nothing: a few shared letters
     classes: int = Field(ge=1, le=1000)  # of the donor that are kept, the most probable
     wastes: int = Field(ge=1, le=100_000)  # of a live store that are looked at first
     most: int = Field(ge=1, le=100_000)  # … and at most
@@ -43,7 +44,7 @@ class Model(Record):
         return self
 
 
-USUAL = Model(a=0.5, betas=(1.0, 0.6, 0.3, 0.1, 0.02), bonus=0.2, classes=5, wastes=100, most=800)
+USUAL = Model(a=0.5, betas=(1.0, 0.6, 0.3, 0.1, 0.02), bonus=0.2, least=0.1, classes=5, wastes=100, most=800)
 
 
 class Options(Record):
@@ -162,6 +163,11 @@ class Recommender:
             return [None] * len(asks)
         return list(unit(self._encoder.encode([normalise(a.waste.text) for a in asks])))
 
+    def _likeness(self, source: Source, ask: Ask, vector: np.ndarray | None) -> np.ndarray:
+        """w [W], 0 where it is too small to mean anything."""
+        w = source.index.similar(ask.waste, vector, self.model.bonus)
+        return np.where(w >= self.model.least, w, np.float32(0))
+
     def _weight(self, donor: Donor) -> float:
         """a; of a donor of whom nothing is known, nothing is made: the waste alone decides."""
         return 0.0 if donor.how == "unknown" else self.model.a
@@ -174,7 +180,7 @@ class Recommender:
         links = self.snapshot.links(None, Filter())
         for i, (ask, donor, vector) in enumerate(zip(asks, self.donors(asks), self._vectors(asks))):
             g, _ = donor_match(donor.p, links.donors, self.near)
-            w = self.snapshot.index.similar(ask.waste, vector, self.model.bonus)
+            w = self._likeness(self.snapshot, ask, vector)
             np.maximum.at(out[i], links.receiver, link_scores(links, g, w, self._weight(donor)))
         return out
 
@@ -236,7 +242,7 @@ class Recommender:
         )
         if chosen.within_km > 0 and (ask.latitude is None or ask.longitude is None):
             raise HedgerowError("within_km needs the columns latitude and longitude in each row")
-        w = source.index.similar(ask.waste, vector, self.model.bonus)
+        w = self._likeness(source, ask, vector)
         links, _, levels, ranked = self.search(source, donor, w, wanted, chosen.top, chosen.disposal)
         receivers = []
         for i in range(min(chosen.top, len(ranked.receivers))):

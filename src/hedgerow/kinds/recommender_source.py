@@ -231,8 +231,8 @@ class Live:
 
     def _sort(self) -> None:
         """All links ordered by waste, so that those of some wastes are a few slices."""
-        columns = (np.concatenate([getattr(x, name) for x in self._held]) for name in _COLUMNS)
-        whole = Links(*columns, self._table.donors)
+        columns = {name: np.concatenate([getattr(x, name) for x in self._held]) for name in _COLUMNS}
+        whole = Links(**columns, donors=self._table.donors)
         self._all = whole.some(np.argsort(whole.waste, kind="stable"))
         self._held = [self._all]
         self._starts = np.concatenate([[0], np.cumsum(np.bincount(self._all.waste, minlength=len(self._numbers)))])

@@ -61,9 +61,9 @@ def guess(headers: Sequence[str], chosen: Mapping[str, str]) -> dict[str, str]:
     for names in ({f: (f.replace("_", ""),) for f in FIELDS}, FIELDS):  # a field's own name before other words for it
         for header in headers:
             plain = re.sub(r"[\W_]+", "", header).casefold()
-            field = next((f for f, known in names.items() if plain in known), None)
-            if field is not None and field not in found and header not in found.values():
-                found[field] = header
+            meant = next((f for f, known in names.items() if plain in known), None)
+            if meant is not None and meant not in found and header not in found.values():
+                found[meant] = header
     for field in NEEDED:
         if field not in found:
             raise HedgerowError(

@@ -193,7 +193,8 @@ def _table(records: str, leave: str, found: Sequence[Result]) -> str:
     head = (
         f"**{_ABOUT.get(records, records)}, leave one {leave} out.** {n['records']:,} records; {n['test']:,} questions "
         f"of {n['donors']:,} donors with {n['wastes']} wastes and {n['receivers']} receiver classes (seed "
-        f"{found[0].seed}). Per cent with the 95 % interval over donors, value and ends averaged over {len(found)} seeds."
+        f"{found[0].seed}). Per cent with the 95 % interval over donors, value and ends averaged over "
+        f"{len(found)} seeds."
     )
     if found[0].metrics["claims"]["few"]:
         return f"{head}\n\n{_said(found)}"

@@ -81,13 +81,15 @@ class Bench:
         donors = list(dict.fromkeys(r[0].donor_text for r in self.rows))
         self.waste_of = {w: i for i, w in enumerate(wastes)}
         self.donor_of = {d: i for i, d in enumerate(donors)}
-        self.waste = np.array([self.waste_of[plain_waste(r[0].waste_text)] for r in self.rows])
-        self.donor = np.array([self.donor_of[r[0].donor_text] for r in self.rows])
-        self.country = np.array([r[0].country for r in self.rows])
-        self.code = np.array([f"{r[0].donor_scheme} {';'.join(r[0].donor_codes)}".strip() for r in self.rows])
+        self.waste: np.ndarray = np.array([self.waste_of[plain_waste(r[0].waste_text)] for r in self.rows])
+        self.donor: np.ndarray = np.array([self.donor_of[r[0].donor_text] for r in self.rows])
+        self.country: np.ndarray = np.array([r[0].country for r in self.rows])
+        self.code: np.ndarray = np.array(
+            [f"{r[0].donor_scheme} {';'.join(r[0].donor_codes)}".strip() for r in self.rows]
+        )
         self.waste_like, self._wastes = _likeness(wastes)
         self.donor_like, self._donors = _likeness(donors)
-        self.gold = np.stack([self._shares([(c, s) for c, s in r[1].isic]) for r in self.rows])  # [n, K]
+        self.gold: np.ndarray = np.stack([self._shares([(c, s) for c, s in r[1].isic]) for r in self.rows])  # [n, K]
         self._gold = np.unique(self.gold, axis=0, return_inverse=True)
         self.predicted = dict(predicted or {})
         self._guess = None
@@ -114,11 +116,11 @@ class Bench:
     def kept(self, q: Question, leave: str) -> np.ndarray:
         """Which records may be used [n]: not those of the question's donor, waste or country."""
         if leave == "donor":
-            return self.donor != self.donor_of.get(q.donor, -1)
+            return np.asarray(self.donor != self.donor_of.get(q.donor, -1))
         if leave == "waste":
-            return self.waste != self.waste_of.get(q.waste, -1)
+            return np.asarray(self.waste != self.waste_of.get(q.waste, -1))
         if leave == "country":
-            return self.country != q.country
+            return np.asarray(self.country != q.country)
         raise HedgerowError(f"nothing is left out by '{leave}'{did_you_mean(leave, LEAVE)}")
 
     def rank(self, q: Question, rule: str, setting: Setting, leave: str) -> list[str]:
@@ -180,7 +182,7 @@ def _ones(bench: Bench, q: Question, s: Setting, kept: np.ndarray) -> np.ndarray
 def _popular_given_waste(bench: Bench, q: Question, s: Setting, kept: np.ndarray) -> np.ndarray:
     """Records of the very waste, or, where none is left, of the most similar one."""
     w = bench.waste_row(q) * kept
-    return (w >= w.max() - 1e-9).astype(float) + 1e-3
+    return np.asarray((w >= w.max() - 1e-9).astype(float) + 1e-3)
 
 
 def _rules(bench: Bench, q: Question, s: Setting, kept: np.ndarray) -> np.ndarray:
@@ -191,7 +193,7 @@ def _rules(bench: Bench, q: Question, s: Setting, kept: np.ndarray) -> np.ndarra
     )
     same = bench.waste_row(q) >= _LIKE
     both = mine & same & kept
-    return both * 1e3 + (same & kept) * 1.0 + (mine & kept) * 1e-1 + 1e-4
+    return np.asarray(both * 1e3 + (same & kept) * 1.0 + (mine & kept) * 1e-1 + 1e-4)
 
 
 def _waste_only(bench: Bench, q: Question, s: Setting, kept: np.ndarray) -> np.ndarray:
@@ -230,7 +232,7 @@ def _ours(arm: str) -> Callable[[Bench, Question, Setting, np.ndarray], np.ndarr
         else:
             p = bench._shares([(c, 1 / len(q.isic)) for c in q.isic])
             g = bench.class_match(p, s.betas, predicted=False)
-        return np.where(w > 0, g**s.a * w ** (1 - s.a), 0) + 1e-9 * g
+        return np.asarray(np.where(w > 0, g**s.a * w ** (1 - s.a), 0) + 1e-9 * g)
 
     return rule
 

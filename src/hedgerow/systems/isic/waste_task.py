@@ -32,7 +32,8 @@ class WasteTask:
     name = "isic/exchange"
 
     def __init__(self, rows: Sequence[Row], seed: int) -> None:
-        self.rows, self.options = list(rows), {"seed": seed}
+        self.rows, self.seed = list(rows), seed
+        self.options: Mapping[str, Any] = {"seed": seed}
         parts: dict[str, list[Question]] = {"train": [], "dev": [], "test": []}
         for q in questions(self.rows):
             if q.gold:
@@ -45,7 +46,7 @@ class WasteTask:
     @property
     def train(self) -> list[Row]:
         """Records without those of test wastes; at least one."""
-        found = [r for r in self.rows if part_of(plain_waste(r[0].waste_text), int(self.options["seed"])) != "test"]
+        found = [r for r in self.rows if part_of(plain_waste(r[0].waste_text), self.seed) != "test"]
         return found or self.rows
 
     @cached_property
