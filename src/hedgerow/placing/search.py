@@ -143,13 +143,15 @@ def _score(
     lost, took = [], []
     for a, f in places:
         given = x.configured(held, {"app": a, "fleet": f, "policy": name, "settings": grid, "requests": 60}, {})
-        found = [
-            cell(root, x.SYSTEM, "tune", given, n, lambda g=given, n=n: x.live(held, g, n)).metrics for n in tuning
-        ]  # type: ignore[misc]
+        found = [_tuned(root, held, given, n) for n in tuning]
         scale = float(np.array(held["solo_s"][f"{a}/{f}"]).sum(1).mean()) * 1e3
         lost += [m["unfinished"] for m in found]
         took += [m["latency_mean_ms"] / scale for m in found if m["latency_mean_ms"] is not None]
     return float(np.mean(lost)), float(np.mean(took)) if took else float("inf")
+
+
+def _tuned(root: Path, held: Mapping[str, Any], given: x.Cell, seed: int) -> dict[str, Any]:
+    return cell(root, x.SYSTEM, "tune", given, seed, lambda: x.live(held, given, seed)).metrics
 
 
 # --- worst cases -----------------------------------------------------------------------------------------------------
