@@ -139,7 +139,8 @@ def export(
             raise click.UsageError(f"--quant says the format of --to gguf; '{to}' has none")
         to = f"gguf-{(quant or 'f16').lower()}" if to == "gguf" else to
         grown = which.export(opened, to)
-        held, details = which.disk_bytes(grown, to), grown.variant(to).details
+        held = which.disk_bytes(grown, to)
+        details = grown.variant(to).details if to in grown.variants else {}  # else it is the trunk's form
         if as_json:
             record = {"path": str(grown.path), "form": to, "bytes": held, "forms": list(which.variants(grown))}
             emit({**record, "details": details}, out)
