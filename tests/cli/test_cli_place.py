@@ -138,3 +138,17 @@ def test_what_cannot_be_weighed_is_one_line(
     run: Run, pack: Path, change: tuple[str, ...], words: tuple[str, ...]
 ) -> None:
     run("weigh", pack, *change).failed(*words)
+
+
+def test_a_policy_a_bought_and_an_upgraded_device_are_options(run: Run, rivals: tuple[Path, ...]) -> None:
+    command = ("place", *rivals, "--fleet", "fleet.toml", "--requests", "6", "--policy", "mtec")
+    change = ("--with", "box2=box", "--swap", "phone=box", "--simulate", "2")
+    said = run(*command, *change, "--explain", "request-1", "--json").json
+    assert said["policy"] == "mtec"
+    assert [r["label"] for r in said["outcome"]["rows"]][-2:] == ["mtec with box2 like box", "mtec phone made of box"]
+    assert {"box2"} <= {d["name"] for d in said["fleet"]["devices"]}
+    text = run(*command, "--explain", "request-1").out
+    for word in ("reconstruction", "failure", "score"):
+        assert word in text
+    run(*command, "--with", "box=box").failed("--with box=box", "give the new one another name")
+    run(*command[:-1], "mtek").failed("did you mean 'mtec'?")

@@ -9,7 +9,7 @@ from hedgerow.errors import HedgerowError
 from hedgerow.placing.fleet import Device, Fleet
 from hedgerow.placing.traces import Trace
 
-_HARDWARE = ("memory", "cores", "profile", "fingerprint", "like", "factor", "source", "price_per_s", "energy_w", "tier")
+_HARDWARE = ("memory", "cores", "profile", "fingerprint", "like", "factor", "source", "price_per_s", "energy_w")
 
 
 def bought(fleet: Fleet, wish: str) -> Fleet:
@@ -32,7 +32,7 @@ def bought(fleet: Fleet, wish: str) -> Fleet:
 def upgraded(fleet: Fleet, wish: str) -> Fleet:
     """The fleet with one device's hardware exchanged: ``laptop=edge`` gives ``laptop`` what ``edge`` is made of.
 
-    Its name, its links, its owner's rules and how often it fails stay.
+    Its name, tier, links, its owner's rules and how often it fails stay.
     """
     name, other = _pair(wish, "--swap", "laptop=edge")
     at, model = fleet.index(name), fleet.device(other)
