@@ -43,6 +43,9 @@ def weigh(
         Path | None, typer.Option(metavar="PLUG.csv", help="A smart plug's log: time, watts; joined by time.")
     ] = None,
     memory: Annotated[bool, typer.Option("--memory", help="Show memory: by formula, as printed, resident.")] = False,
+    parts: Annotated[
+        bool, typer.Option("--parts", help="Of a decoder's torch form: time of attention, FFN, head, embedding.")
+    ] = False,
     style: Annotated[str, typer.Option("--format", help="table or llama-bench (its JSON columns).")] = "table",
     profile: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Also write what this machine is, for a fleet file.")
@@ -113,6 +116,8 @@ def weigh(
             with _progress(as_json or style != "table") as step:
                 rows += weighing.weigh(what, form or None, grid, threads, task, progress=step, **more)  # type: ignore[arg-type]
         names = {each.digest: each.name for each in subjects}
+        if parts:
+            _parts(opened, threads, out if as_json else None)
         if style == "llama-bench":
             from hedgerow.weighing.llama_bench import records
 
@@ -127,6 +132,20 @@ def weigh(
             lines = [line for pack, before in zip(opened, known, strict=True) for line in _headlines(pack, before)]
             if lines:
                 draw(scores_table(lines, {pack.digest: pack.info.name for pack in opened}))
+
+
+def _parts(packs: list[Pack], threads: int, out: Any) -> None:
+    """Time by operator at the survey's point of 50 tokens, beside the operations of each."""
+    from hedgerow import kinds
+    from hedgerow.kinds.decoder_parts import by_part
+    from hedgerow.weighing.show import parts_table
+
+    for pack in packs:
+        found = by_part(kinds.open(pack, "torch", threads).engine, 50)
+        if out is None:
+            draw(parts_table(pack.info.name, found))
+        else:
+            emit({"pack": pack.digest, "parts": found}, out)
 
 
 def _task(pack: Pack) -> Any:

@@ -87,6 +87,21 @@ def costs_table(costs: Sequence[Cost], names: Mapping[str, str]) -> Table:
     return table
 
 
+def parts_table(name: str, found: Mapping[str, Mapping[str, Mapping[str, float]]]) -> Table:
+    """Time of a decoder by part and phase, beside the share of operations that the formula gives to each."""
+    table = Table(title=f"{name}: time by operator, torch, 50 tokens", title_justify="left")
+    for head in ("phase", "part"):
+        table.add_column(head)
+    for head in ("time", "of the time", "FLOPs", "of the FLOPs"):
+        table.add_column(head, justify="right")
+    for phase, parts in found.items():
+        total = sum(p["flops"] for p in parts.values()) or 1.0
+        for part, p in parts.items():
+            shares = f"{100 * p['share']:.0f} %", count(p["flops"]), f"{100 * p['flops'] / total:.0f} %"
+            table.add_row(phase if part == "attention" else "", part, milliseconds(p["ms"]), *shares)
+    return table
+
+
 def memory_table(costs: Sequence[Cost], names: Mapping[str, str]) -> Table:
     """Memory of decoders by part, as each source says; one line a (form, context, source), of the largest batch.
 
