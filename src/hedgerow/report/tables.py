@@ -109,12 +109,12 @@ def make_tables(results: Path, docs: Sequence[Path], systems: Path, *, check_onl
 
 
 def included(root: Path, name: str, path: Path, inside: bool) -> str:
-    """A text file under ``results/``, as a code block unless the marks stand ``inside`` of one."""
+    """A text file under ``results/``, as a code block unless it is Markdown or the marks stand ``inside`` of one."""
     file = root / name
     if ".." in Path(name).parts or not file.is_file():
         raise HedgerowError(f"{path}: there is no file {name} to include")
     text = file.read_text(encoding="utf-8").rstrip()
-    return f"{text}\n" if inside else f"```\n{text}\n```\n"
+    return f"{text}\n" if inside or file.suffix == ".md" else f"```\n{text}\n```\n"
 
 
 def table(results: Path, systems: Path, name: str, path: Path) -> str:
