@@ -389,14 +389,12 @@ def test_another_seed_gives_another_log() -> None:
 
 def test_an_answer_that_was_made_twice_is_counted_once() -> None:
     """Home is away when the answer is ready; its maker dies, it is made again, and both find home back."""
-    failing = {"mean_up_s": 5.0, "mean_down_s": 2.0, "source": "assumed: test"}
-    fleet = f.fleet(
-        [f.device("a", rules={"max_memory": "1MB"}, failure=failing), *(f.device(n, failure=failing) for n in "bc")],
-        [f.link("a", "b", mbps=8), f.link("a", "c", mbps=8)],
-    )
-    app = app_of("one", [plain("w", 0.5, 0, 200_000, 2 * MB)], [("x", 0, [])])
-    for seed in range(25):
-        found = simulate(fleet, stream(app, ["a"], 30, every_ms=100), "random", World(notice_s=0.3), seed)
-        answers = [row["request"] for row in found.log if row["ev"] == "answer"]
-        assert len(answers) == len(set(answers)) == 30
-        assert None not in found.answered_s
+    from hedgerow.placing import scenarios
+
+    made = scenarios.scenario(scenarios.generate(), "mapreduce", "mixed")
+    demand = stream(made.app, made.fleet.home, 30, 750.0)
+    world = World(interference=made.interference, interference_spread=0.3)
+    found = run(demand, made.known, policy("mtec"), world, 30, record=True)
+    answers = [row["request"] for row in found.log if row["ev"] == "answer"]
+    assert len(answers) == len(set(answers)) == 30
+    assert None not in found.answered_s
