@@ -137,11 +137,10 @@ def weigh(
 def _parts(packs: list[Pack], threads: int, out: Any) -> None:
     """Time by operator at the survey's point of 50 tokens, beside the operations of each."""
     from hedgerow import kinds
-    from hedgerow.kinds.decoder_parts import by_part
     from hedgerow.weighing.show import parts_table
 
     for pack in packs:
-        found = by_part(kinds.open(pack, "torch", threads).engine, 50)
+        found = kinds.time_by_part(pack, threads, 50)
         if out is None:
             draw(parts_table(pack.info.name, found))
         else:

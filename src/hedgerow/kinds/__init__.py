@@ -11,7 +11,7 @@ from typing import Any
 
 from hedgerow.errors import HedgerowError, did_you_mean
 from hedgerow.kinds.base import Engine, Kind, Workload
-from hedgerow.pack import Pack, open_pack
+from hedgerow.pack import Info, Pack, Source, open_pack
 from hedgerow.runtimes import runnable
 
 KINDS = {
@@ -100,3 +100,28 @@ def _known_settings(which: Kind, given: Mapping[str, Any]) -> None:
     for name in given:
         if name not in which.unit.settings:
             raise HedgerowError(f"{which.name} has no setting '{name}'{did_you_mean(name, which.unit.settings)}")
+
+
+def form_of_file(path: str | Path) -> str:
+    """The form that a bare model file is in ('gguf-q4_1'); HedgerowError for what is no whole model file."""
+    from hedgerow.kinds.decoder_export import form_of_file
+
+    return form_of_file(Path(path))
+
+
+def pack_of_folder(folder: str | Path, target: str | Path, name: str) -> Pack:
+    """A language model's folder in the layout of Hugging Face as a Pack at ``target``; needs [build]."""
+    from hedgerow.kinds import decoder_lm
+
+    source = Source(name=name, licence="as its owner says")
+    info = Info(name=name, kind=decoder_lm.KIND.name, summary="from a local folder", data=(source,), shareable=False)
+    return decoder_lm.from_folder(folder, target, info)
+
+
+def time_by_part(pack: Pack, threads: int, prompt: int) -> dict[str, Any]:
+    """Time of a decoder's attention, FFN, head and embedding in torch; HedgerowError for a Pack that is none."""
+    from hedgerow.kinds.decoder_parts import by_part
+
+    return by_part(
+        open(pack, None if "torch" not in kind(pack.info.kind).variants(pack) else "torch", threads).engine, prompt
+    )

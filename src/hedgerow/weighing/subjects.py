@@ -15,8 +15,7 @@ from typing import Any, assert_never
 from hedgerow import files, kinds
 from hedgerow.errors import HedgerowError
 from hedgerow.kinds import Model
-from hedgerow.kinds.decoder_export import form_of_file
-from hedgerow.pack import Info, Pack, Source, open_pack
+from hedgerow.pack import Pack, open_pack
 
 
 @dataclass(frozen=True)
@@ -31,7 +30,7 @@ class Subject:
     def forms(self) -> tuple[str, ...]:
         """Every form that it can be loaded in."""
         if self.pack is None:
-            return (form_of_file(self.path),)
+            return (kinds.form_of_file(self.path),)
         return kinds.kind(self.pack.info.kind).variants(self.pack)
 
     def disk_bytes(self, form: str) -> int:
@@ -73,7 +72,7 @@ def subject_of(what: Model | Pack | str | Path) -> Subject:
         case str() | Path():
             path = Path(what)
             if path.is_file():
-                form_of_file(path)  # refuses what is no whole GGUF file
+                kinds.form_of_file(path)  # refuses what is no whole GGUF file
                 return Subject(path, path.stem, files.sha256(path))
             if (path / "config.json").is_file() and not (path / "pack.toml").is_file():
                 return subject_of(_made(path))
@@ -84,21 +83,12 @@ def subject_of(what: Model | Pack | str | Path) -> Subject:
 
 def _made(folder: Path) -> Pack:
     """The Pack of a folder of Hugging Face's layout, from the cache or made now (needs [build])."""
-    from hedgerow.kinds import decoder_lm
-
     names = sorted(p for p in folder.iterdir() if p.suffix in (".safetensors", ".json"))
     key = files.digest({p.name: files.sha256(p) for p in names})[:24]
     target = files.cache_dir() / "weighed" / key / "pack"
     if not (target / "pack.toml").is_file():
-        info = Info(
-            name=folder.name,
-            kind=decoder_lm.KIND.name,
-            summary="from a local folder",
-            data=(Source(name=folder.name, licence="as its owner says"),),
-            shareable=False,
-        )
         try:
-            decoder_lm.from_folder(folder, target, info)
+            kinds.pack_of_folder(folder, target, folder.name)
         except ImportError as e:
             raise HedgerowError(f"{folder} must first become a Pack: pip install 'hedgerow[build]'") from e
     return open_pack(target)
