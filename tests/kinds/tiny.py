@@ -210,7 +210,8 @@ ROWS = {
     "decoder-lm": lambda tmp: {"prompt": "Rice is grown"},
     "image-classifier": image_row,
     "segmenter": image_row,
-    "recommender": lambda tmp: {"donor_text": "growing of rice", "waste_text": "straw"},
+    # one text on the command line holds both, so that the same row serves there, too
+    "recommender": lambda tmp: {"donor_text": "growing of rice :: straw", "waste_text": "straw"},
 }
 
 # the numbers behind the answers, which must agree between forms: (loaded form, inputs) -> array
