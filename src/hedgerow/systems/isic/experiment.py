@@ -19,7 +19,7 @@ from hedgerow import run
 from hedgerow.config import change
 from hedgerow.errors import HedgerowError
 from hedgerow.pack import Pack
-from hedgerow.systems.isic import errors, facts, finetune, lm, models, stress
+from hedgerow.systems.isic import errors, facts, finetune, lm, models, stress, whole
 from hedgerow.systems.isic.grid import Grid
 from hedgerow.systems.isic.models import Model
 from hedgerow.systems.isic.parts import Fold
@@ -53,6 +53,7 @@ PLAN = {
     "errors": Plan(3, 2, ("grouped", "texts")),
     "stress": Plan(3, 2),
     "facts": Plan(1, 2),
+    "preset": Plan(1, 60),
 }
 
 
@@ -138,13 +139,19 @@ def main(words: Sequence[str] | None = None) -> None:
     parser.add_argument("--splits", nargs="*", help="some of the part's splits")
     parser.add_argument("--root", type=Path, default=Path("results"))
     parser.add_argument("--set", nargs="*", default=[], help="of the fine-tuning, such as epochs=2")
-    parser.add_argument("--pack", type=Path, help="of stress: a built Pack that is asked, too")
+    parser.add_argument(
+        "--pack", type=Path, help="of stress: a built Pack that is asked, too; of preset: where it goes"
+    )
+    parser.add_argument("--preset", default="real", help="of preset: which one is built and timed")
     given = parser.parse_args(words)
     run.set_threads(1)
     plan = PLAN[given.part]
     seeds, splits = range(given.seeds or plan.seeds), given.splits or plan.splits
     print(f"about {plan.minutes * len(seeds) / 60:.1f} hours on one core if nothing is there yet", flush=True)
     try:
+        if given.part == "preset":
+            print(whole.build_preset(given.root, given.preset, given.pack or Path("packs") / given.preset), flush=True)
+            return
         _run(given.part, given.root, splits, seeds, change(finetune.FineTune(), given.set))
         if given.part == "stress" and given.pack is not None:
             print(stress.ask_pack(given.root, given.pack), flush=True)
