@@ -13,7 +13,7 @@ import pytest
 
 from hedgerow.cost import Geometry, formulas
 from hedgerow.errors import HedgerowError
-from hedgerow.runtimes import gguf_guard, llama, random_gguf
+from hedgerow.runtimes import gguf_header, llama, random_gguf
 from hedgerow.runtimes.llama import Llama, Options, open_gguf, quantise
 
 SIZES = Geometry(
@@ -119,7 +119,7 @@ def test_the_log_tells_the_buffers(file: Path, cache: str, bytes_each: float) ->
 
 def test_the_repacked_formats_are_those_whose_bytes_add_up() -> None:
     held = formulas.weights(SIZES, "q4_k_m")
-    contents = gguf_guard.Contents({}, tuple(formulas.tensors(SIZES, "q4_k_m")), 0)
+    contents = gguf_header.Contents({}, tuple(formulas.tensors(SIZES, "q4_k_m")), 0)
     assert len(held.mix) == 3  # q4_k, q6_k, f32
     size = formulas.repacked_bytes(held, ("q4_k",))
     assert llama._repacked(contents, size + 3000) == ("q4_k",)
@@ -143,7 +143,7 @@ def test_quantising_gives_the_mix_that_the_formats_say(file: Path, tmp_path: Pat
     for name in ("q8_0", "q4_0", "q4_k_m", "q6_k"):
         target = tmp_path / f"{name}.gguf"
         quantise(file, target, name)
-        assert gguf_guard.read(target).weights.mix == formulas.weights(SIZES, name).mix
+        assert gguf_header.read(target).weights.mix == formulas.weights(SIZES, name).mix
     with pytest.raises(HedgerowError, match="did you mean 'q4_k_m'"):
         quantise(file, tmp_path / "x.gguf", "q4_k_n")
     assert not list(tmp_path.glob(".*"))
@@ -185,12 +185,12 @@ def broken(file: Path, target: Path, change: str) -> Path:
     [
         ("no model", "is no GGUF file"),
         ("empty", "is no GGUF file"),
-        ("cut off", "it is cut off"),
-        ("cut in the header", "no whole GGUF file"),
+        ("cut off", "is cut off"),
+        ("cut in the header", "is cut off"),
         ("version", "version 9"),
-        ("promise", "promises 1,152,921,504,606,846,976 arrays"),
+        ("promise", "promises 1,152,921,504,606,846,976 tensors"),
         ("elements", "promises 1,000,000,000,000,000 elements"),
-        ("type", "unknown type 99"),
+        ("type", "element type 99"),
         ("architecture", "cannot be opened by llama.cpp"),
     ],
 )

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import struct
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from gguf_made import llama, raw, tensor, text
+from gguf_made import llama, raw, tensor
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import save_file
@@ -130,39 +129,6 @@ def test_a_pack_of_a_language_model_and_of_none(tmp_path: Path) -> None:
         headers.read(tmp_path / "other")
 
 
-HUGE = 10**15
-
-
-@pytest.mark.parametrize(
-    ("data", "says"),
-    [
-        (b"", "no GGUF file"),
-        (b"hello, this is a text file of some length", "no GGUF file"),
-        (raw(version=1), "version 1"),
-        (raw(version=0x03000000), "another byte order"),
-        (raw(tensors=HUGE), "promises 1,000,000,000,000,000 tensors"),
-        (raw(fields=HUGE), "promises 1,000,000,000,000,000 fields"),
-        (raw(tensors=90_000), "do not fit in it"),
-        (raw(fields=1, body=struct.pack("<Q", HUGE) + b"a" * 30), "bytes of one text"),
-        (raw(fields=1, body=text("k") + struct.pack("<IIQ", 9, 4, HUGE)), "promises"),
-        (raw(fields=1, body=text("k") + struct.pack("<IIQ", 9, 4, 1_000_000)), "do not fit"),
-        (raw(fields=1, body=text("k") + struct.pack("<IIQ", 9, 8, 1_000_000)), "do not fit"),
-        (raw(fields=1, body=text("k") + struct.pack("<IIQ", 9, 9, 3)), "list of lists"),
-        (raw(fields=1, body=text("k") + struct.pack("<IQ", 77, 3)), "type that GGUF does not know"),
-        (raw(tensors=1, body=tensor("t", (10**8, 10**7))), "promises 1,000,000,000,000,000 elements"),
-        (raw(tensors=1, body=tensor("t", (4, 4), kind=99)), "element type 99"),
-        (raw(tensors=1, body=tensor("t", (33, 4), kind=2) + b"\0" * 999), "no whole blocks of q4_0"),
-        (raw(tensors=1, body=text("t") + struct.pack("<I", 4_000_000_000)), "do not fit|dimensions"),
-        (raw(body=b"\0" * 64), "names no architecture"),
-    ],
-)  # fmt: skip
-def test_a_header_that_cannot_be_true_is_one_line(tmp_path: Path, data: bytes, says: str) -> None:
-    file = tmp_path / "bad.gguf"
-    file.write_bytes(data)
-    with pytest.raises(HedgerowError, match=says):
-        headers.read(file)
-
-
 def test_what_is_not_there_or_no_model_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(HedgerowError, match="there is no file or folder"):
         headers.read(tmp_path / "absent.gguf")
@@ -174,23 +140,21 @@ def test_what_is_not_there_or_no_model_is_one_line(tmp_path: Path) -> None:
         headers.read(tmp_path)
 
 
-def test_a_part_of_a_split_file_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(HedgerowError, match="one of 3 parts"):
-        headers.read(llama(tmp_path / "part.gguf", split__count=3))
-
-
-def test_a_file_cut_off_anywhere_is_one_line(whole: Path, tmp_path: Path) -> None:
-    data, file = whole.read_bytes(), tmp_path / "cut.gguf"
-    for length in [*range(0, 3000, 37), *range(3000, len(data), 9973), len(data) - 33]:
-        file.write_bytes(data[:length])
-        with pytest.raises(HedgerowError, match=r"cut off|no GGUF file|do not fit"):
+def test_a_broken_gguf_file_and_one_that_names_no_architecture_are_one_line(tmp_path: Path) -> None:
+    file = tmp_path / "bad.gguf"
+    for data, says in (
+        (raw(tensors=10**15), "promises 1,000,000,000,000,000 tensors"),
+        (raw(tensors=1, body=tensor("t", (4, 4)) + b"\0" * 99), "names no architecture"),
+    ):
+        file.write_bytes(data)
+        with pytest.raises(HedgerowError, match=says):
             headers.read(file)
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(changes=st.lists(st.tuples(st.integers(0, 4000), st.integers(0, 255)), min_size=1, max_size=6))
 @example(changes=[(8, 255), (12, 255)])
-def test_a_damaged_header_gives_an_answer_or_one_line(
+def test_a_damaged_header_gives_a_model_or_one_line(
     whole: Path, tmp_path: Path, changes: list[tuple[int, int]]
 ) -> None:
     data = bytearray(whole.read_bytes())

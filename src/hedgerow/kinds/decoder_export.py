@@ -19,7 +19,7 @@ from hedgerow.kinds.decoder_gguf import FILE
 from hedgerow.kinds.text_continuations import PAIRS
 from hedgerow.pack import Pack, VariantInfo, add_variant
 from hedgerow.runtimes import runnable
-from hedgerow.runtimes.gguf_guard import read
+from hedgerow.runtimes.gguf_header import read
 from hedgerow.runtimes.llama import FTYPES, quantise
 
 PREFIX = "gguf-"

@@ -30,8 +30,7 @@ class GgufDecoder:
     def __init__(self, body: Body, llama: Llama, settings: Mapping[str, Any], sha256: str = "") -> None:
         self._body, self._llama, self._settings = body, llama, dict(settings)
         contents = llama.contents
-        names = {t.name: t.shape for t in contents.tensors}
-        self.geometry: Geometry = configs.from_gguf(contents.fields, names, body.where)
+        self.geometry: Geometry = configs.from_gguf(contents.fields, contents.shapes, body.where)
         self.weights: Weights = contents.weights
         self._sha256 = sha256
         self.runtime = llama.describe()
@@ -234,8 +233,8 @@ def open_file(path: Path, threads: int, settings: Mapping[str, Any] | None = Non
     """Open a bare GGUF file, with its own tokenizer; a file without one answers to numbers only."""
     given = dict(settings or {})
     llama = open_gguf(path, replace(Options(threads=threads, context=_GRAIN), **given))
-    fields, names = llama.contents.fields, {t.name: t.shape for t in llama.contents.tensors}
-    whole = configs.from_gguf(fields, names, str(path))
+    fields = llama.contents.fields
+    whole = configs.from_gguf(fields, llama.contents.shapes, str(path))
     heads, kv, ffn = (max(v) if isinstance(v, tuple) else v for v in (whole.heads, whole.kv_heads, whole.ffn))
     sizes = transformer.Geometry(
         layers=whole.layers, width=whole.width, heads=heads, kv_heads=kv, head=whole.head, ffn=ffn, gated=whole.gated,

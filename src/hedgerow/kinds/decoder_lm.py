@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,7 +25,7 @@ from hedgerow.kinds.onnx_export import FILE, FORMS, add_form, export_graph
 from hedgerow.kinds.text_continuations import PAIRS
 from hedgerow.kinds.text_sample import sample_text
 from hedgerow.pack import Info, Pack, create, open_pack, write_arrays
-from hedgerow.runtimes import runnable
+from hedgerow.runtimes import gguf_header, runnable
 from hedgerow.schema import Record, check
 
 
@@ -259,14 +260,9 @@ def _within(tokenizer: str, vocabulary: int) -> str:
 
 
 def _gguf_architecture(file: Path) -> str:
-    try:
-        from gguf import GGUFReader
-    except ImportError as e:
-        raise HedgerowError("reading a GGUF file needs gguf: pip install 'hedgerow[build]'") from e
-    try:
-        return str(GGUFReader(file).fields["general.architecture"].contents())
-    except Exception as e:  # the reader fails in as many ways as a file can be broken
-        raise HedgerowError(f"{file} is not a readable GGUF file: {type(e).__name__} {e}") from e
+    if find_spec("gguf") is None:
+        raise HedgerowError("reading the weights of a GGUF file needs gguf: pip install 'hedgerow[build]'")
+    return str(gguf_header.read(file).fields.get("general.architecture", ""))
 
 
 KIND = DecoderKind()

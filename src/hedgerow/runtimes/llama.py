@@ -23,7 +23,7 @@ import numpy as np
 from hedgerow.cost.formats import CACHES, known
 from hedgerow.cost.formulas import repacked_bytes
 from hedgerow.errors import HedgerowError
-from hedgerow.runtimes import gguf_guard
+from hedgerow.runtimes import gguf_header
 
 MISSING = "llama.cpp is not installed: pip install 'hedgerow[llama]'"
 FTYPES = {  # name of a quantisation -> llama.cpp's number of it (llama_ftype)
@@ -162,7 +162,7 @@ def binding() -> Binding:
 class Llama:
     """An open GGUF file. Built by :func:`open_gguf`."""
 
-    def __init__(self, path: Path, options: Options, contents: gguf_guard.Contents) -> None:
+    def __init__(self, path: Path, options: Options, contents: gguf_header.Contents) -> None:
         self.path, self.options, self.contents = path, options, contents
         self._binding = binding()
         _LINES.clear()
@@ -332,7 +332,7 @@ def open_gguf(path: str | Path, options: Options | None = None) -> Llama:
     """
     path = Path(path)
     wanted = (options or Options()).checked()
-    contents = gguf_guard.read(path)
+    contents = gguf_header.read(path)
     return Llama(path, wanted, contents)
 
 
@@ -343,13 +343,13 @@ def quantise(source: str | Path, target: str | Path, format: str, threads: int =
     """
     source, target = Path(source), Path(target)
     name = known(format, FTYPES)
-    contents = gguf_guard.read(source)
+    contents = gguf_header.read(source)
     again = any(kind not in ("f32", "f16", "bf16") for kind in contents.weights.mix)
     temporary = target.with_name(f".{target.name}.part")
     _LINES.clear()
     try:
         binding().quantise(source, temporary, FTYPES[name], threads, again)
-        gguf_guard.read(temporary)
+        gguf_header.read(temporary)
         temporary.replace(target)
     except HedgerowError:
         raise
@@ -377,7 +377,7 @@ def buffers(lines: Sequence[str]) -> Buffers:
     return Buffers(**{name: round(value) for name, value in found.items()}, lines=tuple(t.strip() for t in told))
 
 
-def _repacked(contents: gguf_guard.Contents, size: int | None) -> tuple[str, ...]:
+def _repacked(contents: gguf_header.Contents, size: int | None) -> tuple[str, ...]:
     """Formats that the build repacked: those whose bytes add up to what the log says (it names no format)."""
     if not size:
         return ()
