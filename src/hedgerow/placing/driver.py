@@ -15,13 +15,15 @@ import numpy as np
 
 from hedgerow.errors import HedgerowError
 from hedgerow.placing.belief import Ledger
+from hedgerow.placing.courier import Courier
 from hedgerow.placing.dag import Demand
 from hedgerow.placing.fate import Fate
 from hedgerow.placing.learning import Planner
-from hedgerow.placing.physics import Attempt, Clock, Done, Key, Log, Machine, Transfer, Wires
+from hedgerow.placing.physics import Attempt, Clock, Done, Key, Log, Machine
 from hedgerow.placing.progress import INPUT, Errand, JobState
 from hedgerow.placing.traces import Trace
 from hedgerow.placing.view import Believed, Event, Input, JobRef, Placement, Policy
+from hedgerow.placing.wires import Wires
 from hedgerow.placing.world import World, draw
 from hedgerow.run import seeds
 
@@ -58,21 +60,16 @@ class Driver:
             known.network, self.truth, self.clock, self.log, lambda d: self.machines[d].up, self._carried
         )
         self.book = Ledger(known, self.machines, planner)
+        self.courier = Courier(self)
         self.fate = Fate(self, trace or Trace(()))
         places = {name: d for d, name in enumerate(self.fleet.names)}
         self.homes = [places[r.home] for r in demand.requests]
         self.sinks = self.app.sinks
         self.children = [[i for i, j in enumerate(self.app.jobs) if d in j.deps] for d in range(len(self.app.jobs))]
         self.jobs = [[JobState() for _ in self.app.jobs] for _ in demand.requests]
-        self.holders: dict[Key, dict[int, None]] = {}  # believed; in order of arrival
-        self.held: list[dict[Key, None]] = [{} for _ in self.machines]
         self.ready: dict[Key, None] = {}
         self.unplaced: dict[Key, None] = {}  # no candidate now; asked again when the fleet changes
         self.holding: dict[Key, None] = {}  # held back by the policy; asked again when a job has ended
-        self.casualties: list[list[Errand]] = [[] for _ in self.machines]  # cut by a death not yet noticed
-        self.parked: list[list[Errand]] = [[] for _ in self.machines]  # until a home is back
-        self.stuck: list[Errand] = []  # no way now
-        self.travelling: dict[int, dict[int, Transfer]] = {}  # attempt -> its transfers
         self.lives = [0 for _ in self.machines]  # deaths so far
         self.unnoticed: set[int] = set()
         self.answered: list[float | None] = [None for _ in demand.requests]
@@ -96,7 +93,7 @@ class Driver:
 
     # --- deciding -----------------------------------------------------------------------------------------------------
     def _arrive(self, r: int) -> None:
-        self.holders[r, INPUT] = {self.homes[r]: None}
+        self.courier.hold((r, INPUT), self.homes[r])
         self.log("arrive", key=(r, INPUT), dev=self.homes[r])
         for j, job in enumerate(self.app.jobs):
             if not job.deps:
@@ -131,14 +128,14 @@ class Driver:
         r, j = key
         job = self.app.jobs[j]
         for d in job.deps:
-            if not self.holders.get((r, d)):
+            if not self.courier.holders.get((r, d)):
                 self._job(key).status = "waiting"
                 self._remake((r, d))
         if self._job(key).status == "waiting":
             return None
-        works = self.app.works
-        inputs = [Input(tuple(self.holders[r, d]), works[self.app.jobs[d].work].bytes_out) for d in job.deps]
-        inputs = inputs or [Input(tuple(self.holders[r, INPUT]), works[job.work].bytes_in)]
+        works, holders = self.app.works, self.courier.holders
+        inputs = [Input(tuple(holders[r, d]), works[self.app.jobs[d].work].bytes_out) for d in job.deps]
+        inputs = inputs or [Input(tuple(holders[r, INPUT]), works[job.work].bytes_in)]
         home = works[job.work].bytes_out if j in self.sinks else None
         request = self.demand.requests[r]
         return JobRef(request.id, j, job.work, self.homes[r], tuple(inputs), home, request.arrives_s)
@@ -167,11 +164,10 @@ class Driver:
             self.log("place", key=key, dev=d, form=a.form, attempt=a.id)
             self.book.sent(a)
             for part in range(len(placement.job.inputs)):
-                self._fetch(Errand(key, a, part))
+                self.courier.fetch(Errand(key, a, part))
 
     def _attempt(self, key: Key, candidate: int, device: int, job: JobRef) -> Attempt:
         c = self.known.candidates[job.work]
-        self.count += 1
         wrong = float(self.truth.speed[device]) if c.assumed[candidate] else 1.0
         luck = float(np.exp(c.spread[candidate] * self.truth.luck[key]))
         load, took = float(c.load_s[candidate]), float(c.run_s[candidate])
@@ -179,87 +175,20 @@ class Driver:
         ready = self.clock.now + max((w[0] for w in ways if w is not None), default=0.0)
         times = self.fate.times(key, device, load * wrong, took * wrong * luck)
         a = Attempt(
-            self.count, key, candidate, device, int(c.form[candidate]), *times,
+            self.next_id(), key, candidate, device, int(c.form[candidate]), *times,
             float(c.memory[candidate]), ready, load, took, missing=len(job.inputs), work=job.work,
         )  # fmt: skip
         if self.machines[device].slowing.any():
             a.met = np.zeros(len(self.app.works))
         return a
 
-    # --- moving bytes -------------------------------------------------------------------------------------------------
-    def _data(self, errand: Errand) -> tuple[Key, int]:
-        """What an errand moves, and how many bytes it is."""
-        r, j = errand.key
-        if errand.attempt is None:
-            return errand.key, self.app.works[self.app.jobs[j].work].bytes_out
-        job = self.app.jobs[j]
-        if not job.deps:
-            return (r, INPUT), self.app.works[job.work].bytes_in
-        return (r, job.deps[errand.part]), self.app.works[self.app.jobs[job.deps[errand.part]].work].bytes_out
-
-    def _fetch(self, errand: Errand) -> None:
-        """Bring an input to its attempt, or an answer home; by the best way that is believed to be open."""
-        a = errand.attempt
-        if not (a.alive if a is not None else self._undelivered(errand.key)):
-            return
-        what, nbytes = self._data(errand)
-        target = a.device if a is not None else self.homes[errand.key[0]]
-        holders = self.holders.get(what, {})
-        if target in holders:
-            self._arrived(errand)
-            return
-        found = self.book.way(Input(tuple(holders), nbytes), target, self.wires.queued_bytes)
-        home = self.homes[errand.key[0]]
-        if found is not None and self.book.up[target]:
-            self._send(errand, found[1], target, found[2], nbytes)
-        elif not self.book.up[home] and (home == target or home in holders):
-            self.parked[home].append(errand)
-        elif any(self.book.up[h] for h in holders):
-            self.stuck.append(errand)
-        elif a is not None:
-            self._give_up(a)
-
-    def _send(self, errand: Errand, source: int, target: int, links: Sequence[int], nbytes: int) -> None:
-        self.count += 1
-        transfer = Transfer(self.count, nbytes, source, target, links, self._landed, errand)
-        dead = self.wires.send(transfer)
-        if dead is not None:
-            self.casualties[dead].append(errand)
-            return
-        if errand.attempt is not None:
-            self.travelling.setdefault(errand.attempt.id, {})[transfer.id] = transfer
-        what, _ = self._data(errand)
-        self.log("send", key=what, src=source, dst=target, bytes=nbytes)
-
-    def _landed(self, transfer: Transfer) -> None:
-        errand = transfer.purpose
-        what, _ = self._data(errand)
-        self.log("receive", key=what, src=transfer.source, dst=transfer.target, bytes=transfer.nbytes)
-        if errand.attempt is not None:
-            self.travelling.get(errand.attempt.id, {}).pop(transfer.id, None)
-        self._arrived(errand)
-
-    def _arrived(self, errand: Errand) -> None:
-        a = errand.attempt
-        if a is None:
-            self._deliver(errand.key)
-            return
-        what, _ = self._data(errand)
-        self._hold(what, a.device)
-        a.missing -= 1
-        if a.missing == 0 and self.machines[a.device].up:
-            self.machines[a.device].submit(a)
-
-    def _hold(self, what: Key, device: int) -> None:
-        self.holders.setdefault(what, {})[device] = None
-        if what[1] != INPUT or device != self.homes[what[0]]:  # what lies on a home's disk survives
-            self.held[device][what] = None
-
-    def _undelivered(self, key: Key) -> bool:
+    def undelivered(self, key: Key) -> bool:
+        """Whether a sink's result waits to come home."""
         job = self._job(key)
         return job.status == "done" and not job.delivered
 
-    def _deliver(self, key: Key) -> None:
+    def deliver(self, key: Key) -> None:
+        """A sink's answer is home."""
         r = key[0]
         if self._job(key).delivered:  # made again while the first answer waited for its home: it came twice
             return
@@ -280,8 +209,12 @@ class Driver:
                 self._call_off(a)
             job.attempts.clear()
         for j in (INPUT, *range(len(self.app.jobs))):
-            for device in self.holders.pop((r, j), {}):
-                self.held[device].pop((r, j), None)
+            self.courier.forget((r, j))
+
+    def next_id(self) -> int:
+        """A number for an attempt or a transfer; no two have the same."""
+        self.count += 1
+        return self.count
 
     # --- what ends ----------------------------------------------------------------------------------------------------
     def _finished(self, a: Attempt) -> None:
@@ -292,12 +225,12 @@ class Driver:
                 self._call_off(other)
         job.attempts.clear()
         job.status, job.spent = "done", a.spent
-        self.travelling.pop(a.id, None)
+        self.courier.stop(a)
         self.book.ended(a, self.clock.now)
         c = self.known.candidates[self.app.jobs[a.key[1]].work]
         value = float(c.value[a.candidate])
         self.done.append(Done(*a.key, a.device, a.form, a.began, self.clock.now, value))
-        self._hold(a.key, a.device)
+        self.courier.hold(a.key, a.device)
         took, key = self.clock.now - a.run_began, (self.demand.requests[a.key[0]].id, a.key[1])
         if a.met is not None and took > 0:
             self.book.learner.ran(a.device, a.work, took, a.met / took)
@@ -310,16 +243,15 @@ class Driver:
             if states[child].status == "waiting" and all(states[d].status == "done" for d in deps):
                 self._make_ready((a.key[0], child))
         if a.key[1] in self.sinks:
-            self._fetch(Errand(a.key))
+            self.courier.fetch(Errand(a.key))
 
     def _call_off(self, a: Attempt) -> None:
         """Stop an attempt wherever it is; its machine, if up, is free for others."""
-        for transfer in self.travelling.pop(a.id, {}).values():
-            self.wires.drop(transfer)
+        self.courier.stop(a)
         self.machines[a.device].cancel(a)
         self.book.ended(a, self.clock.now)
 
-    def _give_up(self, a: Attempt) -> None:
+    def give_up(self, a: Attempt) -> None:
         """An attempt whose input nobody holds any more."""
         self._call_off(a)
         self._without(a)
@@ -349,7 +281,7 @@ class Driver:
         """A device is gone; the planner does not know yet."""
         self.log("down", dev=d)
         self.machines[d].die()
-        self.casualties[d] += [t.purpose for t in self.wires.cut(d)]
+        self.courier.cut(d)
         self.lives[d] += 1
         self.unnoticed.add(d)
         self.clock.at(self.clock.now + self.world.notice_s, self._notice, d, self.lives[d])
@@ -378,16 +310,12 @@ class Driver:
         for a in lost:
             self.lost += 1
             a.alive = False
-            for transfer in self.travelling.pop(a.id, {}).values():
-                self.wires.drop(transfer)
+            self.courier.stop(a)
             self._without(a)
-        held, self.held[d] = self.held[d], {}
-        for what in held:
-            self.holders.get(what, {}).pop(d, None)
-            if what[1] in self.sinks and self._undelivered(what) and not self.holders.get(what):
+        for what in self.courier.lose(d):
+            if what[1] in self.sinks and self.undelivered(what) and not self.courier.holders.get(what):
                 self._remake(what)
-        errands, self.casualties[d] = self.casualties[d], []
-        self._again(errands)
+        self._again(self.courier.cut_off(d))
 
     def rise(self, d: int) -> None:
         """A device is up again, empty; whoever had not noticed its death does so now."""
@@ -398,13 +326,10 @@ class Driver:
         self.book.back(d, self.clock.now)
         self.book.learner.joined(d, self.clock.now)
         self._learn(Event("joined", self.clock.now, d))
-        errands, self.parked[d] = self.parked[d], []
-        self._again(errands)
+        self._again(self.courier.waiting_for(d))
 
     def _again(self, errands: Sequence[Errand]) -> None:
         """The fleet has changed: try once more what had no way or no device."""
-        stuck, self.stuck = self.stuck, []
-        for errand in (*errands, *stuck):
-            self._fetch(errand)
+        self.courier.again(errands)
         waiting, self.unplaced = self.unplaced, {}
         self.ready.update(waiting)
