@@ -207,6 +207,45 @@ def test_a_difference_that_the_items_do_not_show_is_said(tmp_path: Path) -> None
     assert not close["difference"]["shown"] and far["difference"]["shown"]
     assert all("items" not in p for p in found.values())
     out = io.StringIO()
-    Console(file=out, width=300).print(*show.compare_tables(result))
+    Console(file=out, width=300).print(*show.show.compare_tables(result))
     assert "no difference shown to best, numpy: -0.033" in out.getvalue()
     assert "differs from best, numpy: -0.667" in out.getvalue()
+
+
+def test_a_predicted_cost_is_marked_by_its_note_and_a_measured_one_wins(tmp_path: Path) -> None:
+    pack = make_pack(tmp_path / "p", "p", 1)
+    note = "predicted by formula, ± 9 %"
+    cost(pack, source="predicted", note=note, low_ms=1.0, high_ms=9.0, runtime={"name": "fake"}, when="2026-03")
+    scored(pack, 0.8)
+    result = compare([pack], "prefill_ms", "accuracy")
+    assert points(result)["p", "numpy"]["assumed"] == [note]
+    shown = Console(width=200, file=io.StringIO())
+    with shown.capture() as caught:
+        shown.print(*show.compare_tables(result))
+    assert note in caught.get() and "assumed: predicted" not in caught.get()
+    cost(pack, p50_ms=5.0)  # older than the prediction, of another build's name
+    point = points(compare([pack], "prefill_ms", "accuracy"))["p", "numpy"]
+    assert (point["x"], point["assumed"]) == (5.0, [])
+
+
+def test_rows_of_two_builds_or_cache_types_are_never_mixed(tmp_path: Path) -> None:
+    pack = make_pack(tmp_path / "p", "p", 1)
+    old, new = {"library": "fake", "version": "1"}, {"library": "fake", "version": "2"}
+    cost(pack, batch=8, units=800.0, runtime=old, when="2026-01")
+    cost(pack, phase="load", size={}, runtime=old, peak_bytes=9, when="2026-01")
+    cost(pack, units=100.0, runtime=new, when="2026-02")
+    cost(pack, phase="load", size={}, runtime=new, peak_bytes=7, when="2026-02")
+    cost(pack, batch=8, units=900.0, runtime=new, when="2026-01", options={"cache_k": "q8_0"})
+    scored(pack, 0.8)
+    found = points(compare([pack], "prefill_per_s", "accuracy"))["p", "numpy"]
+    assert found["x"] == 100.0 / 2.0 * 1e3
+    assert points(compare([pack], "load_ms", "accuracy"))["p", "numpy"]["x"] == 2.0
+
+
+def test_the_table_of_costs_names_every_row_that_was_not_measured(tmp_path: Path) -> None:
+    pack = make_pack(tmp_path / "p", "p", 1)
+    for source in ("measured", "assumed", "predicted"):
+        cost(pack, source=source, note="why")
+    table = show.costs_table([Cost.model_validate(row) for row in pack.costs], {})
+    words = [str(cell) for cell in table.columns[-1].cells]
+    assert words == ["", "assumed", "predicted"]

@@ -83,7 +83,7 @@ def _cost(c: dict[str, Any]) -> Sequence[Any]:
     from hedgerow.weighing.show import milliseconds, size
 
     where = c["form"], c["device"], c["phase"], c["size"], "" if c["phase"] == "load" else c["batch"], c["threads"]
-    words = [word for word, on in (("noisy", c["noisy"]), ("assumed", c["source"] == "assumed")) if on]
+    words = (["noisy"] if c["noisy"] else []) + ([c["source"]] if c["source"] != "measured" else [])
     return *where, milliseconds(c["p50_ms"]), milliseconds(c["p95_ms"]), size(c["peak_bytes"]), ", ".join(words)
 
 

@@ -13,6 +13,8 @@ from hedgerow.cost.rates import Rates
 from hedgerow.cost.weights import Weights
 from hedgerow.schema import Record
 
+_TRUST = {"assumed": 0, "predicted": 1, "measured": 2}
+
 
 class Device(Record):
     """A probed device (``device.json``): what the fingerprint is made from."""
@@ -80,6 +82,11 @@ class Cost(Record):
     geometry: Geometry | None = None  # of a decoder, with ``weights``: what its prediction needs
     weights: Weights | None = None
 
+    @property
+    def trust(self) -> tuple[int, str]:
+        """Orders rows that speak of the same: measured before predicted before assumed, then the newest."""
+        return _TRUST[self.source], self.when
+
 
 def scaled(cost: Cost, device: Device, factor: float, note: str) -> Cost:
     """The same row for a device that is ``factor`` times slower, marked as assumed with its reason."""
@@ -88,9 +95,6 @@ def scaled(cost: Cost, device: Device, factor: float, note: str) -> Cost:
     update: dict[str, Any] = {**times, "device": device, "source": "assumed", "note": note, "energy_j": None}
     update |= {"low_ms": None, "high_ms": None}
     return cost.model_copy(update=update)
-
-
-_TRUST = {"assumed": 0, "predicted": 1, "measured": 2}
 
 
 def latest(costs: Iterable[Cost]) -> list[Cost]:
@@ -106,7 +110,7 @@ def latest(costs: Iterable[Cost]) -> list[Cost]:
         where = (cost.device.fingerprint, runtime, cost.threads)
         key = (cost.pack, cost.variant, *where, cost.phase, size, cost.batch, options)
         old = best.get(key)
-        if old is None or (_TRUST[cost.source], cost.when) >= (_TRUST[old.source], old.when):
+        if old is None or cost.trust >= old.trust:
             best[key] = cost
     return list(best.values())
 

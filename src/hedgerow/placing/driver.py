@@ -168,7 +168,7 @@ class Driver:
 
     def _attempt(self, key: Key, candidate: int, device: int, job: JobRef) -> Attempt:
         c = self.known.candidates[job.work]
-        wrong = float(self.truth.speed[device]) if c.assumed[candidate] else 1.0
+        wrong = self.truth.wrong(device, float(c.doubt[candidate]))
         luck = float(np.exp(c.spread[candidate] * self.truth.luck[key]))
         load, took = float(c.load_s[candidate]), float(c.run_s[candidate])
         ways = [self.book.way(data, device, self.wires.queued_bytes) for data in job.inputs]

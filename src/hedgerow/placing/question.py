@@ -74,6 +74,9 @@ def assumptions(known: Believed) -> list[str]:
     lines = list(known.fleet.assumptions())
     options = [o for m in known.menus for d in m.devices for o in d.options if o.score_note and o.eligible]
     lines += sorted({f"{o.name}/{o.variant}: {o.score_note}" for o in options})
+    likely = {(d.device, o.name, o.variant, o.timing.note) for m in known.menus for d in m.devices for o in d.options
+              if o.eligible and o.timing is not None and o.source == "predicted"}  # fmt: skip
+    lines += [f"{name}/{variant} on {where}: {note}" for where, name, variant, note in sorted(likely)]
     plain = [w for w in known.app.works if not w.packs and not w.source.startswith("measured:")]
     lines += [f"job '{w.name}': {w.seconds:g} s ({w.source})" for w in plain]
     return [*lines, "Packs lie on every device's disk before the first request"]

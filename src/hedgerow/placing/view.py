@@ -47,7 +47,8 @@ class Candidates:
     memory: Floats  # bytes
     price: Floats  # money per busy second
     value: Floats  # the score by which forms are ranked, NaN without one
-    assumed: Bools
+    assumed: Bools  # nobody measured it there
+    doubt: Floats  # sigma of the logarithm of its error: 0 measured, NaN assumed (the World says), else from the band
 
     @staticmethod
     def of(menu: Menu, forms: Mapping[Form, int], fleet: Fleet) -> Candidates:
@@ -57,16 +58,21 @@ class Candidates:
         p50 = np.array([t.p50_ms for t in timings])
         p95 = np.array([t.p95_ms for t in timings])
         ratio = np.divide(p95, p50, out=np.ones_like(p50), where=p50 > 0)
+        beyond = np.log(np.maximum(ratio, 1.0)) / Z95
+        # the p95 of a predicted time is the end of its band: how wrong it may be for good, not how calls spread
+        likely = np.array([t.source == "predicted" for t in timings], bool)
+        assumed = np.array([t.source == "assumed" for t in timings], bool)
         made = Candidates(
             np.array([o.device for o in chosen], np.int64),
             np.array([forms[Form(o.pack, o.name, o.variant)] for o in chosen], np.int64),
             p50 / 1e3,
             np.array([t.load_ms for t in timings]) / 1e3,
-            np.log(np.maximum(ratio, 1.0)) / Z95,
+            np.where(likely, 0.0, beyond),
             np.array([t.memory_bytes for t in timings], float),
             np.array([fleet.devices[o.device].price_per_s for o in chosen]),
             np.array([float(o.score["value"]) if o.score else np.nan for o in chosen]),
-            np.array([t.source != "measured" for t in timings]),
+            likely | assumed,
+            np.where(likely, beyond, np.where(assumed, np.nan, 0.0)),
         )
         for array in vars(made).values():
             array.flags.writeable = False

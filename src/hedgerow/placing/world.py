@@ -20,7 +20,8 @@ class World(Record):
 
     failures: bool = True  # devices die and come back as their file says
     jitter: bool = True  # run times spread log-normally with the measured p50 and p95
-    doubt: float = Field(default=0.2, ge=0)  # sigma of the logarithm of the error of an assumed speed or link rate
+    doubt: float = Field(default=0.2, ge=0)  # sigma of the logarithm of the error of an assumed speed or link rate; a
+    # predicted time errs by its own band, unless this is 0: then nothing errs
     interference: float = Field(default=0.0, ge=0)  # each further request running on a device slows all by this share
     interference_spread: float = Field(default=0.0, ge=0)  # sigma of the logarithm of that share, by device and types
     notice_s: float = Field(default=1.0, ge=0)  # from a device's death until the planner knows: its heartbeat
@@ -40,6 +41,11 @@ class Truth:
     luck: Floats  # [R, J] standard normal: how hard each job of each request turns out
     seed: int
     slowing: Floats  # [D, T, T] share of its time alone that type t takes longer for each u that runs beside it
+    normal: Floats  # [D] the draw behind ``speed`` before its sigma: standard normal; 0 where nothing errs
+
+    def wrong(self, device: int, doubt: float) -> float:
+        """True / believed run time on a device; ``doubt``: sigma of the logarithm, NaN for that of the World."""
+        return float(self.speed[device]) if np.isnan(doubt) else float(np.exp(doubt * self.normal[device]))
 
     def lives(self, device: Device) -> Iterator[tuple[float, float]]:
         """(seconds up, seconds down), again and again: a fresh iterator of the device's own stream."""
@@ -58,8 +64,10 @@ def draw(world: World, fleet: Fleet, requests: int, jobs: int, seed: int, works:
     named = seeds(seed)
 
     def error(name: str, assumed: bool) -> float:
-        wrong = named.generator(name).standard_normal()
-        return float(np.exp(world.doubt * wrong)) if assumed else 1.0
+        return float(np.exp(world.doubt * normal(name))) if assumed else 1.0
+
+    def normal(name: str) -> float:
+        return float(named.generator(name).standard_normal()) if world.doubt else 0.0
 
     luck = named.generator("luck").standard_normal((requests, jobs)) if world.jitter else np.zeros((requests, jobs))
     return Truth(
@@ -68,6 +76,7 @@ def draw(world: World, fleet: Fleet, requests: int, jobs: int, seed: int, works:
         luck,
         seed,
         np.stack([_slowing(world, f"interference/{d.name}", works, named) for d in fleet.devices]),
+        np.array([normal(f"speed/{d.name}") for d in fleet.devices]),
     )
 
 

@@ -55,7 +55,7 @@ def compare(
     for pack in opened:
         rows = [c for c in costs[pack.digest] if c.device.fingerprint == where and c.threads == threads]
         for form in kinds.kind(pack.info.kind).variants(pack):
-            points = _points(pack, form, latest(r for r in rows if r.variant == form), x, y)
+            points = _points(pack, form, one_build(latest(r for r in rows if r.variant == form)), x, y)
             for task, point in points:
                 key = (task["digest"], task["split"]) if task else ("", "")
                 groups.setdefault(key, {"task": task, "points": []})["points"].append(point)
@@ -87,9 +87,29 @@ def lower_is_better(name: str) -> bool:
     return name.endswith(("_ms", "_bytes", "_j")) or name in _LOWER or name == "flops"
 
 
+_HELD = ("cache_k", "cache_v", "ubatch")  # of a row's options: its context may grow with its size
+
+
+def one_build(rows: Sequence[Cost]) -> list[Cost]:
+    """The rows of one form that may stand together: those of the newest measured build, cache types and micro-batch.
+
+    Predicted and assumed rows count only where nothing was measured. A load row has no options and fits all of its
+    build.
+    """
+    timed = [r for r in rows if r.phase != "load"] or list(rows)
+    if not timed:
+        return []
+    newest = max(timed, key=lambda r: r.trust)
+    return [
+        r for r in rows
+        if r.runtime == newest.runtime
+        and all(r.options.get(k, newest.options.get(k)) == newest.options.get(k) for k in _HELD)
+    ]  # fmt: skip
+
+
 def cost_of(rows: Sequence[Cost], usual: dict[str, int], name: str) -> tuple[float | None, Cost | None]:
     """(value, the row it comes from) of one cost quantity among the newest rows of one form on one device."""
-    calls = [r for r in sorted(rows, key=lambda r: r.when) if r.phase != "load" and r.size == usual]
+    calls = [r for r in sorted(rows, key=lambda r: r.trust) if r.phase != "load" and r.size == usual]
     if name in _OF_ROW:
         single = [r for r in calls if r.batch == 1] or [r for r in rows if r.phase == "load"]
         return (_OF_ROW[name](single[-1]), single[-1]) if single else (None, None)
@@ -98,7 +118,7 @@ def cost_of(rows: Sequence[Cost], usual: dict[str, int], name: str) -> tuple[flo
         return (_per_second(fast), fast) if fast else (None, None)
     phase = name.removesuffix("_ms").removesuffix("_p95")
     if phase == "load":
-        calls = sorted(rows, key=lambda r: r.when)
+        calls = sorted(rows, key=lambda r: r.trust)
     found = [r for r in calls if r.phase == phase and r.batch == 1]
     if not found or not name.endswith("_ms"):
         return None, None
@@ -162,7 +182,7 @@ def _points(
         if value is None:
             return []
         fixed |= {axis: value, "noisy": fixed["noisy"] or row.noisy}
-        if row.source == "assumed":
+        if row.source != "measured":  # a predicted row's note says how it was found and how far off it may be
             fixed["assumed"] = [*fixed["assumed"], row.note]
     if not metrics:
         return [(None, fixed)]

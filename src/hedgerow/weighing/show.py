@@ -49,7 +49,7 @@ def interval(score: Mapping[str, Any]) -> str:
 
 
 def costs_table(costs: Sequence[Cost], names: Mapping[str, str]) -> Table:
-    """One line a row; ``names``: digest -> name of the Pack. Noisy and assumed rows carry the word."""
+    """One line a row; ``names``: digest -> name of the Pack. Noisy, assumed and predicted rows carry the word."""
     devices = {c.device.name for c in costs}
     table = Table(title=f"Costs on {', '.join(sorted(devices))}" if devices else "Costs", title_justify="left")
     energy, flops = any(c.energy_j is not None for c in costs), any(c.flops is not None for c in costs)
@@ -81,7 +81,7 @@ def costs_table(costs: Sequence[Cost], names: Mapping[str, str]) -> Table:
         ]
         row += [count(c.flops)] if flops else []
         row += [_DASH if c.energy_j is None else f"{c.energy_j:.3g} J"] if energy else []
-        words = [word for word, on in (("noisy", c.noisy), ("assumed", c.source == "assumed")) if on]
+        words = (["noisy"] if c.noisy else []) + ([c.source] if c.source != "measured" else [])
         table.add_row(*row, Text(" ".join(words), style="yellow"))
         before = this
     return table
@@ -178,7 +178,7 @@ def compare_tables(result: Mapping[str, Any]) -> list[Table]:
             table.add_column(head, justify="right")
         table.add_column("")
         for p in group["points"]:
-            words = (["noisy"] if p["noisy"] else []) + [f"assumed: {why}" for why in p["assumed"]]
+            words = (["noisy"] if p["noisy"] else []) + [_doubt(why) for why in p["assumed"]]
             words += [paired.words(p["against"])] if p.get("against") else []
             table.add_row(
                 "★" if p["front"] else "",
@@ -193,6 +193,11 @@ def compare_tables(result: Mapping[str, Any]) -> list[Table]:
             )
         tables.append(table)
     return tables
+
+
+def _doubt(why: str) -> str:
+    """A predicted row's note says 'predicted by …' itself."""
+    return why if why.startswith("predicted ") else f"assumed: {why}"
 
 
 def _quantity(name: str, point: Mapping[str, Any], axis: str) -> str:
