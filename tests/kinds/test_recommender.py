@@ -246,3 +246,43 @@ def test_the_search_of_a_live_store_stops_only_when_nothing_better_is_left(tmp_p
         a = narrow.predict(asked, {**model.kind.options, "records": url, "top": 2})[0]["receivers"]
         b = whole.predict(asked, {**model.kind.options, "records": url, "top": 2})[0]["receivers"]
         assert [(r["code"], r["score"]) for r in a] == [(r["code"], r["score"]) for r in b]
+
+
+def test_what_comes_in_while_a_live_store_is_read_counts_once(
+    model: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between asking how far the store has got and reading it, another program adds a waste and a record."""
+    from hedgerow.kinds.recommender_source import open_live
+    from hedgerow.records import Store
+
+    url, tree = f"sqlite:///{tmp_path / 'race.sqlite'}", model.engine.tree
+    with open_store(url) as store:
+        store.add([(exchange("farm", "feathers"), coding("0111"), coding("6201"))], name="a", digest="a")
+        before = store.state()
+        store.add([(exchange("mill", "husks"), coding("0112"), coding("0111"))], name="b", digest="b")
+    with monkeypatch.context() as patch:
+        patch.setattr(Store, "state", lambda self: before)
+        live = open_live(url, tree)
+    live.refresh()
+    assert live.links(None, Filter()).size.tolist() == [1, 1] and len(live.index) == 2
+
+
+def test_a_place_is_on_the_map_and_a_class_is_named_once(model: Any) -> None:
+    row = {"donor_text": "mill", "waste_text": "husks", "donor_isic": "0112; 0112"}
+    assert [(c["code"], c["p"]) for c in model.predict([row])[0]["classes"]] == [("0112", 1.0)]
+    for wrong in ({"latitude": "nan"}, {"latitude": 91}, {"longitude": -181}):
+        with pytest.raises(HedgerowError, match="degrees"):
+            model.predict([{**row, **wrong}])
+
+
+def test_a_pack_of_records_that_may_not_be_handed_on_may_not_either(tmp_path: Path) -> None:
+    from hedgerow.kinds.recommender import save_recommender
+    from hedgerow.kinds.recommender_source import Kept
+
+    open_one = exchange("rice mill", "husks")
+    closed = exchange("mill", "bran", shareable=False)
+    trunk = tiny.text_classifier(tmp_path)
+    for name, rows, may in (("a", [open_one], True), ("b", [open_one, closed], False)):
+        kept = [Kept(digest=x.digest, exchange=x, donor="0112:1", receiver="0111:1") for x in rows]
+        pack = save_recommender(tmp_path / name, tiny.info(name, "recommender"), trunk, kept)
+        assert pack.info.shareable is may

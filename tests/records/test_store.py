@@ -290,3 +290,73 @@ def test_shares_and_routes() -> None:
     assert isic_shares(isic_text(given("1010", "1020"))) == (("1010", 0.5), ("1020", 0.5))
     assert isic_shares("") == () and isic_text(NONE) == ""
     assert route_of("D1", "") == -1 and route_of("R1", "landfill") == 1 and route_of("", "cement making") == 0
+
+
+# --- found by reading ------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("code", ["٠١٠٣٠٧*", "01\n03 07", "01 03 07**", "010 307"])
+def test_an_ewc_code_is_six_plain_digits(code: str) -> None:
+    with pytest.raises(HedgerowError, match="no six-digit EWC code"):
+        check_ewc(code)
+
+
+def test_no_text_holds_what_a_database_refuses() -> None:
+    from hedgerow.schema import check
+
+    for change in ({"use": "a\0b"}, {"donor_codes": ("24\0",)}):
+        with pytest.raises(HedgerowError, match="NUL"):
+            check(Exchange, {**GOOD, "waste_text": "whey", **change}, "the row")
+
+
+def test_a_long_waste_has_a_short_key(url: str) -> None:
+    """PostgreSQL indexes no value of more than 2,704 bytes; two long wordings that differ at their end stay two."""
+    import random
+
+    import sqlalchemy as sa
+
+    draw = random.Random(0)
+    long = "".join(draw.choice("abcdefghijklmnopqrstuvwxyz 0123456789") for _ in range(9000)).strip()
+    rows = [(exchange(waste=f"{long} {end}"), NONE, given("0145")) for end in ("x", "y")]
+    with open_store(url) as store:
+        assert store.add(rows, name="a", digest="a").new == 2
+        assert store.add([*rows, *ROWS], name="b", digest="b").new == 4
+        assert len(store.wastes()) == 2 + 4
+        (most,) = store._read(sa.select(sa.func.max(sa.func.length(tables().wastes.c.key))))[0]
+        assert most < 1500
+
+
+def test_a_driver_s_own_error_is_one_line_too() -> None:
+    """COPY speaks to psycopg directly; sqlite3 may speak up while a connection is opened."""
+    import sqlite3
+
+    import psycopg
+
+    for error in (psycopg.OperationalError("consuming input failed:\nserver closed"), sqlite3.OperationalError("x")):
+        with pytest.raises(HedgerowError) as caught, database.told("here", "nothing was imported"):
+            raise error
+        assert "\n" not in str(caught.value) and str(caught.value).startswith("here: ")
+
+
+def test_a_sqlite_uri_leaves_no_folder_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "records.sqlite"
+    with open_store(path) as store:
+        store.add(ROWS, name="a", digest="a")
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    with open_store(f"sqlite:///file:{path}?mode=ro&uri=true", create=False) as store:
+        assert len(store) == 4
+    assert list((tmp_path / "here").iterdir()) == []
+
+
+def test_no_password_is_shown() -> None:
+    for url in ("postgresql+psycopg://me:secret@h/db", "postgresql+psycopg://me@h/db?password=secret&host=/run"):
+        assert "secret" not in database.shown(url) and "db" in database.shown(url)
+
+
+def test_links_and_wastes_up_to_a_number(url: str) -> None:
+    with open_store(url) as store:
+        store.add(ROWS, name="a", digest="a")
+        state = store.state()
+        before = store.links(), store.wastes()
+        store.add([(exchange("x", "another", source_id="9"), NONE, given("0145"))], name="b", digest="b")
+        assert (store.links(until=state.exchanges), store.wastes(until=state.wastes)) == before
+        assert len(store.links()) == len(before[0]) + 1

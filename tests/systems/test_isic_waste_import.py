@@ -240,3 +240,54 @@ def test_numbers_and_truths() -> None:
 def test_reasons_are_counted_without_their_words(tmp_path: Path) -> None:
     report: Report = import_file(write(tmp_path, "A,nine,w,,,,,,,", "B,three,w,,,,,,,"), None, ABOUT)
     assert list(report.reasons.values()) == [2]
+
+
+# --- found by reading ------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("cell", "value"), [("1.234,5", 1234.5), ("1.234.567,8", 1234567.8), ("1,234,567.8", 1234567.8), ("-3,5", -3.5)]
+)
+def test_of_two_signs_the_last_is_the_decimal_one(cell: str, value: float) -> None:
+    assert cells.number(cell, "quantity") == value
+
+
+def test_a_broken_year_is_refused(tmp_path: Path) -> None:
+    path = write(
+        tmp_path, "Dairy,10.51,whey,Pig farm,01.46,2020.5", head="Donor,Donor NACE,Waste,Receiver,Receiver NACE,Year"
+    )
+    report = import_file(path, None, ABOUT)
+    assert report.first[0]["decision"] == "refused" and "year '2020.5' is no whole number" in report.first[0]["why"]
+
+
+def test_no_cell_of_a_review_file_is_a_formula_not_even_its_headers(tmp_path: Path) -> None:
+    evil = "=HYPERLINK(1)"
+    path = write(
+        tmp_path,
+        f"Dairy,10.51,whey,Pig farm,nonsense,{evil}",
+        head=f"Donor,Donor NACE,Waste,Receiver,Receiver NACE,{evil}",
+    )
+    with open_store(tmp_path / "s.sqlite") as store:
+        report = import_file(path, store, ABOUT)
+    for row in csv.reader(Path(report.review).read_text(encoding="utf-8").splitlines()):
+        assert not [c for c in row if c.startswith(("=", "+", "@"))]
+    for text in ("\n=1", "\uff1d1"):
+        assert cells.plain_cell(cells.safe_cell(text)) == text and cells.safe_cell(text)[0] == "'"
+
+
+def test_when_the_rows_set_aside_cannot_be_kept_nothing_is_imported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A full disk. Had the rest gone in, a second import of the file would do nothing and the rows would be lost."""
+    path = write(tmp_path, "Dairy,10.51,whey,,Pig farm,01.46,,,,", "Dairy,nonsense,whey,,Pig farm,01.46,,,,")
+
+    def full(*_: Any) -> None:
+        raise HedgerowError("cannot save list.review.csv: No space left on device; nothing was left there")
+
+    with open_store(tmp_path / "s.sqlite") as store:
+        with monkeypatch.context() as patch:
+            patch.setattr("hedgerow.files.write_text", full)
+            with pytest.raises(HedgerowError, match="No space left"):
+                import_file(path, store, ABOUT)
+        assert len(store) == 0
+        assert import_file(path, store, ABOUT).imported.new == 1  # type: ignore[union-attr]
+    with pytest.raises(HedgerowError, match="that is the list itself"):
+        import_file(path, None, ABOUT, review=path)

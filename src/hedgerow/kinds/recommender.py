@@ -224,11 +224,13 @@ def save_recommender(
     """Save a recommender as a Pack whose trunk is ``classifier``.
 
     With a classifier that reads an encoder's vectors, those of the distinct wastes are computed here with the first of
-    its forms that runs, and stored as float16. Raises HedgerowError, and leaves nothing, when the parts do not fit.
+    its forms that runs, and stored as float16. The Pack may be handed on only if the classifier and every record may,
+    whatever ``info`` says. Raises HedgerowError, and leaves nothing, when the parts do not fit.
     """
     settings = model if isinstance(model, Model) else check(Model, {**USUAL.model_dump(), **(model or {})}, "model")
     parent = Parent(role="start", name=classifier.info.name, digest=classifier.digest)
-    info = info.model_copy(update={"kind": KIND.name, "parents": (*info.parents, parent)})
+    shareable = info.shareable and classifier.info.shareable and all(k.exchange.shareable for k in kept)
+    info = info.model_copy(update={"kind": KIND.name, "parents": (*info.parents, parent), "shareable": shareable})
     vectors = None
     if classifier.info.trunk is not None:
         forms = _kind(classifier).variants(classifier)

@@ -21,6 +21,7 @@ from hedgerow.kinds.text_search import unit
 from hedgerow.schema import Record, check
 
 SIDES = "::"  # between donor and waste in one text
+_MOST_DEGREES = {"latitude": 90.0, "longitude": 180.0}
 
 
 class Model(Record):
@@ -109,7 +110,8 @@ class Recommender:
     def ask(self, value: Any, where: str = "input") -> Ask:
         """An input checked: 'donor :: waste', or a row of ``donor_text, waste_text`` and more."""
         row = question(value, where)
-        isic = tuple(c for c in str(row.get("donor_isic") or "").replace(",", ";").replace(" ", ";").split(";") if c)
+        cells = str(row.get("donor_isic") or "").replace(",", ";").replace(" ", ";").split(";")
+        isic = tuple(dict.fromkeys(c for c in cells if c))
         for code in isic:
             self.tree.find(code, f"{where}: donor_isic")
         waste = Wording(row["waste_text"], "".join(str(row.get("ewc") or "").split()), str(row.get("ewc_stat") or ""))
@@ -343,10 +345,14 @@ def _number(row: Mapping[str, Any], name: str, where: str) -> float | None:
     value = row.get(name)
     if value is None or value == "":
         return None
+    most = _MOST_DEGREES[name]
     try:
-        return float(value)
+        found = float(value)
     except (TypeError, ValueError):
         raise HedgerowError(f"{where}: {name} '{str(value)[:40]}' is no number") from None
+    if not -most <= found <= most:
+        raise HedgerowError(f"{where}: {name} {found:g} lies outside -{most:g} to {most:g} degrees")
+    return found
 
 
 def _equal(labels: Sequence[int], classes: int) -> np.ndarray:

@@ -218,14 +218,14 @@ class Live:
         if now == before:
             return
         if now.wastes != before.wastes:
-            wastes = self._store.wastes()
+            wastes = self._store.wastes(until=now.wastes)  # what comes in meanwhile is taken in next time
             self._numbers = [w.id for w in wastes]
             self._place = {number: i for i, number in enumerate(self._numbers)}
             self.index = WasteIndex([Wording(w.text, w.ewc, w.ewc_stat) for w in wastes])
         recoded = (now.recoded, now.undone) != (before.recoded, before.undone)
         if recoded:
             self._table, self._held = Table(self._tree), []
-        found = self._store.links(after=0 if recoded else before.exchanges)
+        found = self._store.links(after=0 if recoded else before.exchanges, until=now.exchanges)
         self._held.append(self._table.make(x._replace(waste=self._place[x.waste]) for x in found))
         self._sort()
 
@@ -283,5 +283,5 @@ def open_live(url: str, tree: Tree) -> Live:
     store = Store(connect(url, create=False))  # stays open as long as the engine does
     live = Live(store, tree)
     if not len(live.index):
-        raise HedgerowError(f"{store.where} holds no records yet: hedgerow data import FILE --records {url}")
+        raise HedgerowError(f"{store.where} holds no records yet: hedgerow data import FILE --records {store.where}")
     return live

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from importlib.util import find_spec
@@ -51,6 +52,7 @@ def shown(url: str) -> str:
         return url.partition("://")[0] + "://…"
     if made.get_backend_name() == "sqlite":
         return made.database or "memory"
+    made = made.difference_update_query(["password", "sslpassword"])
     return made.render_as_string(hide_password=True).replace("postgresql+psycopg", "postgresql")
 
 
@@ -91,7 +93,7 @@ def connect(where: str | Path | None, *, wait_s: float = WAIT_S, create: bool = 
 def _check_file(name: str | None, create: bool) -> None:
     if not name or name == ":memory:":
         return
-    path = Path(name)
+    path = Path(name.removeprefix("file:"))  # SQLite's own URI form, as in sqlite:///file:NAME?mode=ro&uri=true
     if path.is_dir():
         raise HedgerowError(f"{path} is a folder; name a file for the records")
     if not path.exists():
@@ -150,9 +152,15 @@ def told(where: str, doing: str = "") -> Iterator[None]:
 
     try:
         yield
-    except sa.exc.SQLAlchemyError as e:
+    except (sa.exc.SQLAlchemyError, *_drivers()) as e:
         text = " ".join(str(getattr(e, "orig", None) or e).split())
         raise HedgerowError(f"{where}: {_plain(text)}{f'; {doing}' if doing else ''}") from e
+
+
+def _drivers() -> tuple[type[Exception], ...]:
+    """Errors of the drivers themselves: COPY goes past SQLAlchemy."""
+    psycopg: Any = sys.modules.get("psycopg")
+    return (sqlite3.Error,) if psycopg is None else (sqlite3.Error, psycopg.Error)
 
 
 _KNOWN = (

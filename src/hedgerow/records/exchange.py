@@ -20,7 +20,7 @@ KINDS: dict[str, str] = {
     "user": "an exchange out of the user's own list",
 }
 LONGEST = 20_000  # characters of one text; more is a file put into the wrong cell
-_EWC = re.compile(r"(\d{2})\s?(\d{2})\s?(\d{2})(?:\s?(\*))?")
+_EWC = re.compile(r"([0-9]{2}) ?([0-9]{2}) ?([0-9]{2})(?: ?(\*))?")
 _CHAPTERS = 20  # of the European List of Waste
 
 
@@ -63,6 +63,8 @@ class Exchange(Record):
 
     @model_validator(mode="after")
     def _consistent(self) -> Exchange:
+        if any("\0" in text for value in self.__dict__.values() for text in _texts(value)):
+            raise ValueError("a text holds the character NUL, which no database keeps")
         if self.ewc:
             starred = check_ewc(self.ewc)
             if starred and self.hazardous is False:
@@ -77,6 +79,10 @@ class Exchange(Record):
     def digest(self) -> str:
         """Hex SHA-256 (first 32 digits) of the content: the record's identity, whichever file brought it."""
         return hashlib.sha256(json.dumps(list(self.__dict__.values()), ensure_ascii=True).encode()).hexdigest()[:32]
+
+
+def _texts(value: object) -> tuple[str, ...]:
+    return (value,) if isinstance(value, str) else value if isinstance(value, tuple) else ()
 
 
 class Coding(Record):
@@ -96,7 +102,7 @@ class Coding(Record):
         if (not self.isic) != (self.how == "none"):
             raise ValueError("a coding has classes and says how, or has none and says 'none'")
         for code, share in self.isic:
-            if not re.fullmatch(r"\d{4}", code) or not 0 < share <= 1:
+            if not re.fullmatch(r"[0-9]{4}", code) or not 0 < share <= 1:
                 raise ValueError(f"'{code}' with share {share} is no four-digit class with a share in (0, 1]")
         return self
 
@@ -107,7 +113,7 @@ def check_ewc(code: str) -> bool:
     >>> check_ewc("01 03 07*"), check_ewc("100201")
     (True, False)
     """
-    found = _EWC.fullmatch(code.strip())
+    found = _EWC.fullmatch(code.strip().replace("\u00a0", " "))
     if found is None:
         digits = re.sub(r"\D", "", code)
         hint = f"; was a leading zero lost (0{digits})?" if len(digits) == 5 else ""

@@ -2,35 +2,23 @@
 
 from __future__ import annotations
 
-import datetime
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hedgerow.errors import HedgerowError
 from hedgerow.records import database
+from hedgerow.records.adding import CHUNK, Adding, Row, chunks, coding_row, key_of, new_batch, now, parts
 from hedgerow.records.database import default_url
-from hedgerow.records.exchange import Coding, Exchange, isic_text, nested, plain_waste, route_of
+from hedgerow.records.exchange import Coding, nested
 from hedgerow.records.tables import tables
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
 
 __all__ = ["Imported", "Link", "Side", "State", "Store", "Waste", "default_url", "open_store"]
-
-CHUNK = 5000  # rows sent at once
-_IN = 500  # values in one IN (…)
-_NONE = Coding()
-_PLAIN = (
-    "kind", "source", "licence", "source_id", "donor_text", "donor_scheme", "waste_text", "ewc", "ewc_stat",
-    "treatment_text", "dr_code", "receiver_text", "receiver_scheme", "status", "use", "citation", "unit", "place",
-    "country", "shareable", "hazardous", "quantity", "year", "permit", "latitude", "longitude",
-)  # fmt: skip
-_MADE = ("digest", "import_id", "waste_id", "donor_codes", "receiver_codes", "route", "donor_isic", "receiver_isic")
-Row = tuple[Exchange, Coding, Coding]  # a record, its donor's coding, its receiver's
 
 
 @dataclass(frozen=True)
@@ -125,10 +113,10 @@ class Store:
             known = connection.execute(t.imports.select().where(t.imports.c.digest == digest)).first()
             if known is not None:
                 return Imported(known.rows, 0, already=True)
-            made = {"digest": digest, "name": name, "at": _now(), "rows": 0, "new": 0}
-            number = _key(connection.execute(t.imports.insert().values(made)))
-            done = _Adding(connection, self._sqlite, number, coder, name)
-            for chunk in _chunks(rows):
+            made = {"digest": digest, "name": name, "at": now(), "rows": 0, "new": 0}
+            number = key_of(connection.execute(t.imports.insert().values(made)))
+            done = Adding(connection, self._sqlite, number, coder, name)
+            for chunk in chunks(rows):
                 done.chunk(chunk)
             update = t.imports.update().where(t.imports.c.id == number)
             connection.execute(update.values(rows=done.rows, new=done.new))
@@ -142,10 +130,10 @@ class Store:
         t = tables()
         count = 0
         with database.told(self.where, "nothing was coded again"), database.writing(self._engine) as connection:
-            batch = _new_batch(connection, coder, f"recode: {name}")
-            for chunk in _chunks(codings):
+            batch = new_batch(connection, coder, f"recode: {name}")
+            for chunk in chunks(codings):
                 count += len(chunk)
-                connection.execute(t.codings.insert(), [_coding_row(i, batch, side, c) for i, side, c in chunk])
+                connection.execute(t.codings.insert(), [coding_row(i, batch, side, c) for i, side, c in chunk])
             _refresh(connection, batch)
         return count
 
@@ -226,11 +214,11 @@ class Store:
                     if text or codes:
                         yield Side(number, side, text, scheme, tuple(c for c in codes.split(";") if c))
 
-    def wastes(self, after: int = 0) -> list[Waste]:
-        """Wastes with a number above ``after``, in order."""
+    def wastes(self, after: int = 0, until: int | None = None) -> list[Waste]:
+        """Wastes with a number above ``after`` and at most ``until`` (None: to the newest), in order."""
         t = tables().wastes
-        return [Waste(r.id, r.text, r.ewc, r.ewc_stat)
-                for r in self._read(t.select().where(t.c.id > after).order_by(t.c.id))]  # fmt: skip
+        wanted = t.select().where(t.c.id > after, *([] if until is None else [t.c.id <= until]))
+        return [Waste(r.id, r.text, r.ewc, r.ewc_stat) for r in self._read(wanted.order_by(t.c.id))]
 
     def state(self) -> State:
         """The newest waste, record and re-coding, and how many re-codings are undone: equal states hold equal links."""
@@ -243,14 +231,15 @@ class Store:
         undone = sa.select(sa.func.count()).select_from(t.batches).where(t.batches.c.undone).scalar_subquery()
         return State(*(int(x or 0) for x in self._read(sa.select(*newest, recoded, undone))[0]))
 
-    def links(self, *, after: int = 0) -> list[Link]:
-        """Records with a receiver class and a number above ``after``, summed up."""
+    def links(self, *, after: int = 0, until: int | None = None) -> list[Link]:
+        """Records with a receiver class and a number above ``after`` and at most ``until``, summed up."""
         import sqlalchemy as sa
 
         c = tables().exchanges.c
+        some = [*([c.id > after] if after else []), *([] if until is None else [c.id <= until])]
         wanted = (
             sa.select(c.waste_id, c.donor_isic, c.receiver_isic, c.route, sa.func.count(), sa.func.min(c.id))
-            .where(c.receiver_isic != "", *([c.id > after] if after else []))
+            .where(c.receiver_isic != "", *some)
             .group_by(c.waste_id, c.donor_isic, c.receiver_isic, c.route)
         )
         return [Link(*row) for row in self._read(wanted)]
@@ -259,7 +248,7 @@ class Store:
         """Every record of these wastes with a receiver class as a row, for filters on single records."""
         c = tables().exchanges
         rows: list[dict[str, Any]] = []
-        for part in _parts(sorted(wastes)):
+        for part in parts(sorted(wastes)):
             wanted = c.select().where(c.c.waste_id.in_(part), c.c.receiver_isic != "").order_by(c.c.id)
             rows.extend(dict(r._mapping) for r in self._read(wanted))
         return rows
@@ -271,7 +260,7 @@ class Store:
             rows = self._read(t.select().order_by(t.c.id).limit(limit))
             return [{**nested(dict(r._mapping)), "number": r.id} for r in rows]
         found = {}
-        for part in _parts(numbers):
+        for part in parts(numbers):
             for r in self._read(t.select().where(t.c.id.in_(part))):
                 found[r.id] = {**nested(dict(r._mapping)), "number": r.id}
         return [found[n] for n in numbers if n in found]
@@ -288,125 +277,6 @@ class Store:
             yield from (dict(r._mapping) for r in found)
 
 
-# --- how rows get in -------------------------------------------------------------------------------------------------
-class _Adding:
-    """One running import."""
-
-    def __init__(self, connection: Connection, sqlite: bool, number: int, coder: str, name: str) -> None:
-        self._c, self._sqlite, self._import, self._coder, self._name = connection, sqlite, number, coder, name
-        self._wastes: dict[tuple[str, str, str], int] = {}
-        self._batch = 0
-        self.rows = self.new = 0
-
-    def chunk(self, rows: Sequence[Row]) -> None:
-        self.rows += len(rows)
-        self._know_wastes([r[0] for r in rows])
-        values = [self._values(*row) for row in rows]
-        before = self._last()
-        self.new += self._insert(values)
-        coded = {v[0]: row for v, row in zip(values, rows) if row[1].isic or row[2].isic}
-        if coded:
-            self._add_codings(before, coded)
-
-    def _values(self, item: Exchange, donor: Coding, receiver: Coding) -> tuple[Any, ...]:
-        d = item.__dict__
-        made = (
-            item.digest, self._import, self._wastes[_waste(item)], ";".join(item.donor_codes),
-            ";".join(item.receiver_codes), route_of(item.dr_code, item.treatment_text),
-            isic_text(donor), isic_text(receiver),
-        )  # fmt: skip
-        return (*made, *(d[name] for name in _PLAIN))
-
-    def _last(self) -> int:
-        import sqlalchemy as sa
-
-        return int(self._c.execute(sa.select(sa.func.max(tables().exchanges.c.id))).scalar() or 0)
-
-    def _know_wastes(self, items: Sequence[Exchange]) -> None:
-        missing = {w: item.waste_text for item in items if (w := _waste(item)) not in self._wastes}
-        if not missing:
-            return
-        t = tables().wastes
-        keys = {"\t".join(w): w for w in missing}
-        known = self._wastes_of(keys)
-        new = [(k, " ".join(missing[w].split()), w[1], w[2]) for k, w in sorted(keys.items()) if w not in known]
-        if new:
-            names = ("key", "text", "ewc", "ewc_stat")
-            self._c.execute(t.insert(), [dict(zip(names, row)) for row in new])
-            known |= self._wastes_of({row[0]: keys[row[0]] for row in new})
-        self._wastes |= known
-
-    def _wastes_of(self, keys: dict[str, tuple[str, str, str]]) -> dict[tuple[str, str, str], int]:
-        import sqlalchemy as sa
-
-        t = tables().wastes
-        found = {}
-        for part in _parts(sorted(keys)):
-            for number, key in self._c.execute(sa.select(t.c.id, t.c.key).where(t.c.key.in_(part))):
-                found[keys[key]] = number
-        return found
-
-    def _insert(self, values: list[tuple[Any, ...]]) -> int:
-        names = ", ".join(f'"{n}"' for n in (*_MADE, *_PLAIN))
-        if self._sqlite:
-            marks = ", ".join("?" * len(values[0]))
-            result = self._c.exec_driver_sql(f"INSERT OR IGNORE INTO exchanges ({names}) VALUES ({marks})", values)
-            return int(result.rowcount)
-        return self._copy(names, values)
-
-    def _copy(self, names: str, values: list[tuple[Any, ...]]) -> int:
-        """PostgreSQL: COPY into a temporary table, and from there what is new."""
-        self._c.exec_driver_sql(
-            f"CREATE TEMP TABLE IF NOT EXISTS incoming ON COMMIT DROP AS SELECT {names} FROM exchanges WHERE false"
-        )
-        raw: Any = self._c.connection.driver_connection
-        with raw.cursor() as cursor, cursor.copy(f"COPY incoming ({names}) FROM STDIN") as copy:
-            for row in values:
-                copy.write_row(row)
-        result = self._c.exec_driver_sql(
-            f"INSERT INTO exchanges ({names}) SELECT {names} FROM incoming ON CONFLICT (digest) DO NOTHING"
-        )
-        self._c.exec_driver_sql("TRUNCATE incoming")
-        return int(result.rowcount)
-
-    def _add_codings(self, before: int, coded: dict[str, Row]) -> None:
-        import sqlalchemy as sa
-
-        t = tables()
-        e = t.exchanges.c
-        wanted = sa.select(e.id, e.digest).where(e.id > before, e.import_id == self._import)
-        rows = []
-        for number, digest in self._c.execute(wanted).all():
-            if digest in coded:
-                self._batch = self._batch or _new_batch(self._c, self._coder, f"import: {self._name}")
-                _, donor, receiver = coded[digest]
-                pairs = (("donor", donor), ("receiver", receiver))
-                rows += [_coding_row(number, self._batch, side, c) for side, c in pairs if c.isic]
-        if rows:
-            self._c.execute(t.codings.insert(), rows)
-
-
-def _waste(item: Exchange) -> tuple[str, str, str]:
-    return plain_waste(item.waste_text), "".join(item.ewc.split()), item.ewc_stat
-
-
-def _coding_row(number: int, batch: int, side: str, coding: Coding) -> dict[str, Any]:
-    return {
-        "exchange_id": number,
-        "batch_id": batch,
-        "side": side,
-        "isic": isic_text(coding),
-        "how": coding.how,
-        "level": coding.level,
-        "note": coding.note,
-    }
-
-
-def _new_batch(connection: Connection, coder: str, name: str) -> int:
-    t = tables().batches
-    return _key(connection.execute(t.insert().values(coder=coder, name=name, at=_now(), undone=False)))
-
-
 def _refresh(connection: Connection, batch: int) -> None:
     """Write the coding that counts now into the records that the batch touches."""
     import sqlalchemy as sa
@@ -421,24 +291,5 @@ def _refresh(connection: Connection, batch: int) -> None:
         connection.execute(sa.text(text), {"batch": batch})
 
 
-def _key(result: Any) -> int:
-    return int(result.inserted_primary_key[0])
-
-
 def _without_id(row: Any) -> dict[str, Any]:
     return {k: v for k, v in row._mapping.items() if k != "id"}
-
-
-def _now() -> str:
-    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-
-
-def _chunks(rows: Iterable[Any]) -> Iterator[list[Any]]:
-    source = iter(rows)
-    while chunk := list(islice(source, CHUNK)):
-        yield chunk
-
-
-def _parts(values: Sequence[Any]) -> Iterator[Sequence[Any]]:
-    for start in range(0, len(values), _IN):
-        yield values[start : start + _IN]

@@ -122,12 +122,15 @@ def _images(code: str, scheme: str) -> tuple[str, ...]:
 
 
 def number(cell: str, what: str) -> float | None:
-    """A number with a point or a decimal comma; None for an empty cell."""
+    """A number with a point or a decimal comma, of two signs the last is the decimal one; None for an empty cell."""
     text = cell.strip()
     if not text:
         return None
     plain = text.replace(" ", "").replace("\u00a0", "")
-    plain = plain.replace(",", "") if "." in plain else plain.replace(",", ".")
+    if plain.rfind(",") > plain.rfind("."):  # 1.234,5 as in Berlin, 1,5
+        plain = plain.replace(".", "").replace(",", ".")
+    else:  # 1,234.5 as in London, 1.5
+        plain = plain.replace(",", "")
     try:
         value = float(plain)
     except ValueError:
@@ -150,11 +153,14 @@ def truth(cell: str, what: str) -> bool | None:
     raise HedgerowError(f"{what} '{cell.strip()[:40]}' is neither yes nor no")
 
 
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")  # the last: full width
+
+
 def safe_cell(text: str) -> str:
     """A cell for a CSV that a spreadsheet may open: what would be read as a formula gets an apostrophe before it."""
-    return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r") else text
+    return f"'{text}" if text.startswith(_FORMULA) else text
 
 
 def plain_cell(text: str) -> str:
     """The way back from :func:`safe_cell`."""
-    return text[1:] if text[:1] == "'" and text[1:2] in ("=", "+", "-", "@", "\t", "\r") else text
+    return text[1:] if text[:1] == "'" and text[1:].startswith(_FORMULA) else text

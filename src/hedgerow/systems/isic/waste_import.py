@@ -104,13 +104,16 @@ def import_file(
     """Import a CSV, JSON Lines or Excel file; ``store`` None is a dry run, which writes nothing.
 
     One transaction: all rows that were coded, or none. Rows set aside or refused go to ``review`` (default beside the
-    file, ``NAME.review.csv``) with their reason. Raises HedgerowError for a fault of the whole file or the store.
+    file, ``NAME.review.csv``) with their reason; when they cannot be written, nothing is imported. Raises HedgerowError
+    for a fault of the whole file or the store.
     """
     with _as_rows(path, sheet) as (headers, rows):
         columns = guess(headers, chosen or {})
         report = Report(columns)
         judge = Judge(columns, about, coder)
         where = review or path.with_name(f"{path.stem}.review.csv")
+        if where.resolve() == path.resolve():
+            raise HedgerowError(f"--review {where}: that is the list itself; name another file")
         with _Aside(where, headers, wanted=store is not None) as aside:
 
             def good() -> Iterator[tuple[Exchange, Coding, Coding]]:
@@ -121,6 +124,7 @@ def import_file(
                         yield judged.exchange, judged.donor, judged.receiver
                     else:
                         aside.add(judged)
+                aside.keep()  # before the transaction ends: where this cannot be written, nothing is imported
 
             if store is None:
                 for _ in good():
@@ -191,7 +195,7 @@ class Judge:
                 "status": cells.get("status", ""), "use": cells.get("use", ""), "citation": cells.get("citation", ""),
                 "quantity": number(cells.get("quantity", ""), "quantity"), "unit": cells.get("unit", ""),
                 "place": cells.get("place", ""), "country": cells.get("country", ""),
-                "year": None if year is None else int(year), "permit": truth(cells.get("permit", ""), "permit"),
+                "year": _whole(year, "year"), "permit": truth(cells.get("permit", ""), "permit"),
                 "latitude": number(cells.get("latitude", ""), "latitude"),
                 "longitude": number(cells.get("longitude", ""), "longitude"),
             },
@@ -259,6 +263,12 @@ class Judge:
         yield from judged
 
 
+def _whole(value: float | None, what: str) -> int | None:
+    if value is not None and not value.is_integer():
+        raise HedgerowError(f"{what} '{value:g}' is no whole number")
+    return None if value is None else int(value)
+
+
 def _marked(judged: Judged, decision: str, why: str) -> Judged:
     if judged.decision == CODED or decision == REFUSED:
         judged.decision, judged.why = decision, why
@@ -275,7 +285,7 @@ def _shares(codes: Sequence[str]) -> tuple[tuple[str, float], ...]:
 
 
 class _Aside:
-    """Rows set aside, in a temporary file that takes its name only when the import has ended well."""
+    """Rows set aside, in a temporary file until all rows were read."""
 
     def __init__(self, path: Path, headers: Sequence[str], *, wanted: bool) -> None:
         self._path, self._headers, self._wanted = path, list(headers), wanted
@@ -284,21 +294,23 @@ class _Aside:
     def __enter__(self) -> _Aside:
         self._file = tempfile.TemporaryFile("w+", encoding="utf-8", newline="", errors="replace")
         self._writer = csv.writer(self._file, lineterminator="\n")
-        self._writer.writerow([*self._headers, "line", "decision", "why"])
+        self._writer.writerow([*map(safe_cell, self._headers), "line", "decision", "why"])
         return self
 
     def add(self, judged: Judged) -> None:
+        """One more row."""
         self.count += 1
         cells = [safe_cell(judged.row.values.get(h, "")) for h in self._headers]
         self._writer.writerow([*cells, judged.row.line, judged.decision, safe_cell(judged.why)])
 
-    def __exit__(self, kind: object, *_: object) -> None:
-        try:
-            if kind is None and self._wanted and self.count:
-                self._file.seek(0)
-                files.write_text(self._path, self._file.read())
-        finally:
-            self._file.close()
+    def keep(self) -> None:
+        """Write the rows under their name, if there are any; HedgerowError when that cannot be."""
+        if self._wanted and self.count:
+            self._file.seek(0)
+            files.write_text(self._path, self._file.read())
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
 
 
 class _as_rows:
