@@ -360,3 +360,4 @@ def test_links_and_wastes_up_to_a_number(url: str) -> None:
         store.add([(exchange("x", "another", source_id="9"), NONE, given("0145"))], name="b", digest="b")
         assert (store.links(until=state.exchanges), store.wastes(until=state.wastes)) == before
         assert len(store.links()) == len(before[0]) + 1
+        assert [x.example for x in store.links()] == sorted(x.example for x in store.links())

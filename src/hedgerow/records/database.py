@@ -150,9 +150,10 @@ def told(where: str, doing: str = "") -> Iterator[None]:
     """Turn the database's own errors into one line; ``doing`` says what was undone."""
     import sqlalchemy as sa
 
+    theirs: tuple[type[Exception], ...] = (sa.exc.SQLAlchemyError, *_drivers())
     try:
         yield
-    except (sa.exc.SQLAlchemyError, *_drivers()) as e:
+    except theirs as e:
         text = " ".join(str(getattr(e, "orig", None) or e).split())
         raise HedgerowError(f"{where}: {_plain(text)}{f'; {doing}' if doing else ''}") from e
 

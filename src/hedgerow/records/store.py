@@ -232,7 +232,10 @@ class Store:
         return State(*(int(x or 0) for x in self._read(sa.select(*newest, recoded, undone))[0]))
 
     def links(self, *, after: int = 0, until: int | None = None) -> list[Link]:
-        """Records with a receiver class and a number above ``after`` and at most ``until``, summed up."""
+        """Records with a receiver class and a number above ``after`` and at most ``until``, summed up.
+
+        In order of their first record, so that equal scores are explained by the same records on every database.
+        """
         import sqlalchemy as sa
 
         c = tables().exchanges.c
@@ -241,6 +244,7 @@ class Store:
             sa.select(c.waste_id, c.donor_isic, c.receiver_isic, c.route, sa.func.count(), sa.func.min(c.id))
             .where(c.receiver_isic != "", *some)
             .group_by(c.waste_id, c.donor_isic, c.receiver_isic, c.route)
+            .order_by(sa.func.min(c.id))
         )
         return [Link(*row) for row in self._read(wanted)]
 
