@@ -152,3 +152,20 @@ def test_a_policy_a_bought_and_an_upgraded_device_are_options(run: Run, rivals: 
         assert word in text
     run(*command, "--with", "box=box").failed("--with box=box", "give the new one another name")
     run(*command[:-1], "mtek").failed("did you mean 'mtec'?")
+
+
+WORKFLOW = """{"name": "w", "schemaVersion": "1.5", "workflow": {
+ "specification": {"tasks": [{"id": "a"}, {"id": "b", "parents": ["a"]}], "files": []},
+ "execution": {"tasks": [{"id": "a", "runtimeInSeconds": 0.1}, {"id": "b", "runtimeInSeconds": 0.2}]}}}"""
+
+
+def test_a_workflow_on_a_fleet_with_recorded_failures(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "fleet.toml").write_text(FLEET)
+    (tmp_path / "w.json").write_text(WORKFLOW)
+    (tmp_path / "nodes").write_text("node_id event_type event_start_time event_stop_time\n1 1 0 9\n2 0 1 5\n")
+    command = ("place", "w.json", "--fleet", "fleet.toml", "--requests", "2")
+    assert len(run(*command, "--json").json["placements"]) == 4
+    told = run(*command, "--simulate", "1", "--trace", "fta=nodes", "--json").json["outcome"]
+    assert told["requests"] == 2
+    run(*command, "--trace", "fta=nodes").failed("--simulate", code=2)
+    run(*command, "--simulate", "1", "--trace", "fta=gone").failed("gone", "cannot be read")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 
 from hedgerow.errors import HedgerowError
 from hedgerow.placing import place
-from hedgerow.placing.importers import fcc, fta, machine_events, mahimahi
+from hedgerow.placing.importers import fcc, fta, machine_events, mahimahi, read_traces
 from hedgerow.placing.wfformat import open_workflow, workflow_of
 
 FLEET = f.fleet([f.device("a"), f.device("b")], [f.link("a", "b")])
@@ -144,3 +145,56 @@ def test_bad_workflows_are_one_line(tmp_path: Path) -> None:
         from hedgerow.placing.dag import app_of_packs
 
         workflow_of(app_of_packs([f.pack(tmp_path, "m", 1.0, 0.5)], unit=f.UNIT))
+
+
+# --- by name, as the command line takes them --------------------------------------------------------------------------
+def test_recordings_are_named_by_their_form_and_read_as_one(tmp_path: Path) -> None:
+    (tmp_path / "log").write_text("0\n100\n")
+    (tmp_path / "nodes").write_text("node_id event_type event_start_time event_stop_time\n9 1 0 1\n9 0 1 2\n4 1 0 1\n")
+    (tmp_path / "trace.jsonl").write_text('{"t":0.5,"ev":"busy","dev":"b","cpu":1}\n')
+    (tmp_path / "fcc").write_text("unit_id,dtime,bytes_sec\n7,2020-09-01 00:00:10,125000\n8,2020-09-01 00:00:00,9\n")
+    (tmp_path / "machines").write_text("0,5,1,,,\n")
+    wishes = [f"fta={tmp_path}/nodes", f"mahimahi:a:b={tmp_path}/log", f"{tmp_path}/trace.jsonl"]
+    found = read_traces([*wishes, f"fcc:b:a:7={tmp_path}/fcc", f"machine-events={tmp_path}/machines"], FLEET)
+    assert [(r["t"], r["ev"]) for r in found.rows] == [
+        (0, "bw"), (0, "bw"), (0, "down"), (0.5, "busy"), (1, "down"), (2, "up"),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("wish", "says"),
+    [
+        ("ftta=x", "there is no form 'ftta' (did you mean 'fta'?)"),
+        ("mahimahi=x", "say of which link it is, e.g. --trace mahimahi:phone1:edge=FILE"),
+        ("mahimahi:a:b:c=x", "say of which link it is"),
+        ("fcc:a:bb=x", "the fleet has no device 'bb'"),
+        ("fta:a=x", "there is no form 'fta:a'"),
+        ("nothing.jsonl", "nothing.jsonl: cannot be read"),
+    ],
+)
+def test_a_wrong_name_of_a_recording_is_one_line(wish: str, says: str) -> None:
+    with pytest.raises(HedgerowError) as caught:
+        read_traces([wish], FLEET)
+    assert says in str(caught.value)
+
+
+def test_times_of_an_fcc_table_do_not_depend_on_this_machine_s_zone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In Berlin an hour was skipped between these two lines."""
+    path = tmp_path / "fcc"
+    path.write_text("unit_id,dtime,bytes_sec\n7,2020-03-29 01:30:00,1\n7,2020-03-29 03:30:00,1\n")
+    monkeypatch.setenv("TZ", "Europe/Berlin")
+    time.tzset()
+    try:
+        assert [r["t"] for r in fcc(path, FLEET, "a", "b").rows] == [0, 7200]
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+
+
+@pytest.mark.parametrize("text", ["\u00b2\n", "99999999999999\n"])
+def test_a_mahimahi_time_that_is_none(tmp_path: Path, text: str) -> None:
+    (tmp_path / "log").write_text(text)
+    with pytest.raises(HedgerowError, match=r"no whole number|too late"):
+        mahimahi(tmp_path / "log", FLEET, "a", "b")

@@ -133,3 +133,28 @@ def test_a_run_that_was_not_recorded_leaves_no_trace() -> None:
         recording(found, known(FLEET, app))
     with pytest.raises(HedgerowError, match="no 'arrive'"):
         demand_of_trace(app, Trace(()))
+
+
+# --- found by reading -------------------------------------------------------------------------------------------------
+def test_a_trace_that_is_not_there_and_a_last_line_without_its_end(tmp_path: Path) -> None:
+    with pytest.raises(HedgerowError, match="cannot be read"):
+        open_trace(tmp_path / "none.jsonl")
+    path = tmp_path / "trace.jsonl"
+    path.write_text('{"t":1,"ev":"down","dev":"a"}\n\n{"t":2,"ev":"up","dev":"a"}')
+    assert [r["ev"] for r in open_trace(path).rows] == ["down", "up"]
+    for text, says in (("[1]", "line 1: expected a JSON object"), ('{"t":1', "line 1: not JSON")):
+        path.write_text(text)
+        with pytest.raises(HedgerowError, match=says):
+            open_trace(path)
+
+
+def test_two_requests_of_one_name_and_a_recording_of_another_run() -> None:
+    twice = [{"t": i, "ev": "arrive", "request": "r", "home": "a"} for i in range(2)]
+    app = app_of("one", [plain("job", 1.0)], [("job", 0, [])])
+    with pytest.raises(HedgerowError, match="two requests 'r'"):
+        demand_of_trace(app, trace_of(twice))
+    fleet = f.fleet([f.device("a"), f.device("b")], [f.link("a", "b")])
+    for change in ({"job": "other"}, {"request": "request-9"}, {"dev": "c"}):
+        row = {"t": 0, "ev": "ran", "request": "request-1", "job": "job", "dev": "a", "load_s": 0, "run_s": 1, **change}
+        with pytest.raises(HedgerowError, match="the trace is of another run"):
+            replay(stream(app, ["a"], 1), known(fleet, app), policy("random"), World(), 0, trace_of([row]))

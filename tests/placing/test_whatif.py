@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import fabricated as f
@@ -98,3 +99,39 @@ def test_every_policy_explains_itself_with_each_term(tmp_path: Path, name: str) 
         assert "failure" in text
     chosen = [c for c in job["candidates"] if c["chosen"]]
     assert chosen and all(c["total_ms"] is not None or c["score"] is not None for c in chosen)
+
+
+# --- found by reading -------------------------------------------------------------------------------------------------
+def test_who_is_like_a_swapped_device_keeps_its_speed(tmp_path: Path) -> None:
+    """Phone is four times slower than the old box; a new box makes no phone faster. Nor may two be like each other."""
+    made = f.fleet(
+        [f.device("phone", like="box", factor=4.0), f.device("box", factor=1.0), f.device("edge", factor=0.5)],
+        [f.link("phone", "box"), f.link("phone", "edge")],
+    )
+    model = f.pack(tmp_path, "m", 100.0, 0.6, load_ms=0.0)
+    ask = {"unit": f.UNIT, "requests": 1, "policy": "local-only"}
+    before = place(model, made, **ask).to_json()["expected"]["latency_mean_ms"]  # type: ignore[arg-type]
+    for swap in (["box=edge"], ["box=edge", "box=phone"], ["box=phone"]):
+        after = place(model, made, swap=swap, **ask).to_json()["expected"]["latency_mean_ms"]  # type: ignore[arg-type]
+        assert after == pytest.approx(before), swap
+    turned = upgraded(made, "box=phone")
+    assert turned.device("box").like == "box as it was" and turned.names == made.names
+
+
+def test_a_swapped_device_has_the_rates_of_its_new_hardware() -> None:
+    from hedgerow.weighing import probe
+
+    fleet = house()
+    probed = fleet.device("edge").model_copy(update={"probed": probe(), "fingerprint": probe().fingerprint})
+    fleet = replace(fleet, devices=tuple(probed if d.name == "edge" else d for d in fleet.devices))
+    assert upgraded(fleet, "box=edge").device("box").probed == probed.probed
+
+
+def test_without_a_device_the_trace_s_requests_stay(tmp_path: Path) -> None:
+    model = f.pack(tmp_path, "m", 100.0, 0.6, load_ms=0.0)
+    told = trace_of([{"t": 0.1 * i, "ev": "arrive", "request": f"r{i}", "home": "phone"} for i in range(6)])
+    outcome = simulate(
+        model, house(), unit=f.UNIT, seeds=1, world=CALM, against=(), without=["edge"], trace=told, requests=50
+    )
+    jobs = [sum(n for d in row["devices"] for n in d["jobs"].values()) for row in outcome.data["rows"]]
+    assert jobs == [6, 6]

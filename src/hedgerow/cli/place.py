@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any
 
+import click
 import typer
 
 from hedgerow.cli.common import Json, PackArguments, draw, emit, json_only
@@ -37,7 +38,8 @@ def place(
         list[str] | None, typer.Option(metavar="DEVICE=OTHER", help="As if DEVICE were made of what OTHER is.")
     ] = None,
     trace: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="What arrived, died and changed: a trace.jsonl, for --simulate.")
+        list[str] | None,
+        typer.Option(metavar="FILE", help="For --simulate: a trace.jsonl, or fta=FILE, mahimahi:phone1:edge=FILE, …"),
     ] = None,
     explain: Annotated[str | None, typer.Option(metavar="ID|all", help="Why one request, or all, go there.")] = None,
     simulate: Annotated[int, typer.Option(min=0, metavar="SEEDS", help="Also let devices die, so many times.")] = 0,
@@ -46,18 +48,24 @@ def place(
     """Place requests onto a fleet: on each device the best form that meets needs and limits there.
 
     Reads the scores and costs that `weigh` left in the Packs; what nobody measured is printed as assumed. One
-    app.toml instead of Packs places a DAG of jobs. With --simulate, the policy is set beside local-only and random,
-    and beside itself without, with or after swapping devices: what would buying, unplugging or upgrading one change?
+    app.toml, or a workflow.json in WfFormat, instead of Packs places a DAG of jobs. With --simulate, the policy is set
+    beside local-only and random, and beside itself without, with or after swapping devices: what would buying,
+    unplugging or upgrading one change?
     """
     from hedgerow import placing
+    from hedgerow.placing.importers import read_traces
+    from hedgerow.placing.question import APPS
     from hedgerow.placing.show import explanation_tables, outcome_tables, plan_tables
 
-    what: Any = packs[0] if len(packs) == 1 and packs[0].suffix == ".toml" else packs
+    if trace and not simulate:
+        raise click.UsageError("--trace says what happens in a simulation: give --simulate SEEDS too")
+    what: Any = packs[0] if len(packs) == 1 and packs[0].suffix in APPS else packs
     asked: dict[str, Any] = {"need": need or (), "limit": limit or (), "policy": policy, "without": without or ()}
     asked |= {"requests": requests, "batch": batch, "every_ms": every, "by": by, "task": task}
     with json_only(as_json) as out:
         devices = placing.Fleet.open(fleet)
         change: dict[str, Any] = {"more": more or (), "swap": swap or ()}
+        told = read_traces(trace, devices) if trace else None
         plan = placing.place(what, devices, **asked, **change)
         said = plan.to_json(explain)
         if not as_json:
@@ -65,7 +73,7 @@ def place(
             if explain is not None:
                 draw(*explanation_tables(said["explanation"]))
         if simulate:
-            change["trace"] = trace
+            change["trace"] = told
             outcome = placing.simulate(what, devices, seeds=simulate, quiet=as_json, **asked, **change).to_json()
             said["outcome"] = outcome
             if not as_json:

@@ -8,12 +8,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from hedgerow.errors import HedgerowError
 from hedgerow.placing.physics import Key
 from hedgerow.placing.traces import BUSY_FROM, Trace
 
 if TYPE_CHECKING:
     from hedgerow.placing.driver import Driver
 
+_WORDS = {"request": "request", "job": "job", "dev": "device"}
 _FOREVER = 1e15  # seconds; of an attempt that was never seen to end
 
 
@@ -30,10 +32,16 @@ class Fate:
         self._ran: dict[tuple[Key, int], list[tuple[float, float]]] = {}
         for row in trace.rows:
             if row["ev"] == "ran":
+                self._known(row)
                 key = self._requests[row["request"]], self._jobs[row["job"]]
                 took = row["run_s"] if row["run_s"] is not None else _FOREVER
                 load = row["load_s"] if row["load_s"] is not None else _FOREVER
                 self._ran.setdefault((key, self._places[row["dev"]]), []).append((load, took))
+
+    def _known(self, row: dict[str, Any]) -> None:
+        for field, names in (("request", self._requests), ("job", self._jobs), ("dev", self._places)):
+            if row[field] not in names:
+                raise HedgerowError(f"the trace is of another run: here is no {_WORDS[field]} '{row[field]}'")
 
     def begin(self) -> None:
         """Announce everything. A trace that says when a device dies takes the place of its stated failure rate."""

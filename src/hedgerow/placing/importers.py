@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from hedgerow.errors import HedgerowError, did_you_mean
 from hedgerow.placing.fleet import Fleet
-from hedgerow.placing.traces import Trace, trace_of
+from hedgerow.placing.traces import Trace, merged, open_trace, trace_of
 
 _PACKET_BITS = 1500 * 8  # what mahimahi delivers at each time that it lists
+_MOST_BINS = 1_000_000
 _ADD, _REMOVE = "0", "1"
 
 
@@ -36,6 +37,8 @@ def mahimahi(
     if not at:
         raise HedgerowError(f"{path}: holds no line; a mahimahi log has one time in ms a line")
     width = 1e3 * bin_s
+    if at[-1] / width > _MOST_BINS:
+        raise HedgerowError(f"{path}: its last time, {at[-1]} ms, is too late to be meant")
     bins = [0] * (int(at[-1] // width) + 1)
     for value in at:
         bins[int(value // width)] += 1
@@ -61,10 +64,11 @@ def fcc(path: str | Path, fleet: Fleet, source: str, target: str, unit: str | No
             continue
         units.add(row["unit_id"])
         try:
-            when = datetime.fromisoformat(row["dtime"]).timestamp()
+            read = datetime.fromisoformat(row["dtime"])
         except ValueError:
             said = f"{path}: line {n}: dtime: '{row['dtime']}' is no date and time like 2020-09-01 00:00:00"
             raise HedgerowError(said) from None
+        when = (read if read.tzinfo else read.replace(tzinfo=UTC)).timestamp()  # whatever zone this machine is in
         found.append((when, _number(row["bytes_sec"], f"{path}: line {n}: bytes_sec") * 8 / 1e6))
     if len(units) > 1:
         few = ", ".join(sorted(units)[:5])
@@ -116,6 +120,35 @@ def machine_events(path: str | Path, fleet: Fleet, scale: float = 1.0) -> Trace:
             events.append((t, t, machine))
     events += [(t, float("inf"), machine) for machine, t in down.items()]
     return _deaths(events, path, fleet, scale)
+
+
+_NODES = {"fta": fta, "machine-events": machine_events}
+_LINKS = ("mahimahi", "fcc")
+
+
+def read_traces(wishes: Sequence[str], fleet: Fleet) -> Trace:
+    """Traces as people name them, as one: ``trace.jsonl``, or a recording of another form before an equals sign.
+
+    ``fta=FILE``, ``machine-events=FILE``, ``mahimahi:FROM:TO=FILE``, ``fcc:FROM:TO=FILE`` or ``fcc:FROM:TO:UNIT=FILE``.
+    """
+    return merged(*(_read_one(wish, fleet) for wish in wishes))
+
+
+def _read_one(wish: str, fleet: Fleet) -> Trace:
+    how, equals, path = wish.partition("=")
+    if not equals or Path(wish).exists():
+        return open_trace(wish, fleet)
+    form, *ends = how.strip().split(":")
+    if form in _NODES and not ends:
+        return _NODES[form](path, fleet)
+    if form in _LINKS and len(ends) in ((2,) if form == "mahimahi" else (2, 3)):
+        for end in ends[:2]:
+            fleet.index(end)
+        return mahimahi(path, fleet, ends[0], ends[1]) if form == "mahimahi" else fcc(path, fleet, *ends)
+    if form in _LINKS:
+        raise HedgerowError(f"--trace {wish}: say of which link it is, e.g. --trace {form}:phone1:edge=FILE")
+    near = did_you_mean(form, (*_NODES, *_LINKS))
+    raise HedgerowError(f"--trace {wish}: there is no form '{how}'{near}; FILE alone is a trace.jsonl")
 
 
 def _deaths(events: Sequence[tuple[float, float, str]], path: str | Path, fleet: Fleet, scale: float) -> Trace:
@@ -180,6 +213,6 @@ def _number(text: str, at: str) -> float:
 
 
 def _integer(text: str, at: str) -> int:
-    if not text.isdigit():
+    if not (text.isascii() and text.isdigit()):
         raise HedgerowError(f"{at}: '{text}' is no whole number")
     return int(text)

@@ -98,10 +98,11 @@ def simulate(
     demand = question.demand(what, home, asked)
     known = question.believed(demand.app, home, asked)
     told = open_trace(trace, home) if isinstance(trace, str | Path) else trace
+    arriving = None
     if told is not None and any(row["ev"] == "arrive" for row in told.rows):
-        demand = demand_of_trace(demand.app, told)
+        demand = arriving = demand_of_trace(demand.app, told)
     scenarios = [Scenario(p, p, known, demand, world) for p in dict.fromkeys((policy, *against))]
-    scenarios += _what_if(what, policy, without, home, known, demand, world, asked)
+    scenarios += _what_if(what, policy, without, home, known, demand, world, asked, arriving)
     for label, other in changes(home, more, swap):
         scenarios.append(
             Scenario(f"{policy} {label}", policy, question.believed(demand.app, other, asked), demand, world)
@@ -130,7 +131,9 @@ def _what_if(
     demand: Demand,
     world: World,
     asked: question.Ask,
+    arriving: Demand | None = None,
 ) -> list[Scenario]:
+    """The same policy without some devices; ``arriving``: the requests that a trace holds, which stay as they are."""
     if not without:
         return []
     if isinstance(without, Mapping):
@@ -141,7 +144,7 @@ def _what_if(
         return [Scenario(f"{policy}, {words}", policy, known, demand, left)]
     names = [without] if isinstance(without, str) else list(without)
     smaller = fleet.without(names)
-    fewer = question.demand(what, smaller, asked)
+    fewer = arriving or question.demand(what, smaller, asked)
     label = f"{policy} without {', '.join(names)}"
     return [Scenario(label, policy, question.believed(fewer.app, smaller, asked), fewer, world)]
 

@@ -14,7 +14,9 @@ from hedgerow.placing.dag import App, Demand, app_of_packs, demand_of, open_app,
 from hedgerow.placing.fleet import Fleet
 from hedgerow.placing.options import menus_of
 from hedgerow.placing.view import Believed
+from hedgerow.placing.wfformat import open_workflow
 
+APPS = (".toml", ".json")  # an app.toml, a workflow in WfFormat
 Asked = Workload | App | Pack | str | Path | Sequence[Pack | str | Path]
 
 
@@ -40,11 +42,11 @@ def opened(fleet: Fleet | str | Path) -> Fleet:
 
 
 def demand(what: Asked, fleet: Fleet, ask: Ask) -> Demand:
-    """The requests of a workload, of an app (object or app.toml), or of rival Packs (objects or folders)."""
+    """The requests of a workload, of an app (object, app.toml or a WfFormat file), or of rival Packs."""
     if isinstance(what, Workload):
         return demand_of(what, fleet.home, ask.unit)
-    if isinstance(what, str | Path) and Path(what).suffix == ".toml":
-        what = open_app(what)
+    if isinstance(what, str | Path) and Path(what).suffix in APPS:
+        what = open_app(what) if Path(what).suffix == ".toml" else open_workflow(what)
     if isinstance(what, App):
         return stream(what, fleet.home, ask.requests, ask.every_ms)
     if isinstance(what, Pack | str | Path):

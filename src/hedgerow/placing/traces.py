@@ -17,6 +17,7 @@ Traces are recorded or generated; ``kind`` says which, and results keep them apa
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -64,12 +65,32 @@ class Trace:
 def open_trace(path: str | Path, fleet: Fleet | None = None) -> Trace:
     """Read and check ``trace.jsonl``; the first fault is one line that names the file, the line and the field."""
     path = Path(path)
-    rows = files.read_jsonl(path)
+    rows = _read(path)
     generated = bool(rows) and rows[0].get("ev") == "trace"
     header = rows[0] if generated else {}
     body = rows[1:] if generated else rows
     found = trace_of(body, str(path), fleet, str(header.get("kind", "recorded")), first=2 if generated else 1)
     return replace(found, replayed=bool(header.get("replayed", False)))
+
+
+def _read(path: Path) -> list[dict[str, Any]]:
+    """Objects, one a line; unlike in a file that is being appended to, a last line without its end counts."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as e:
+        raise HedgerowError(f"{path}: cannot be read as text ({e})") from None
+    rows = []
+    for n, line in enumerate(text.splitlines(), 1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except ValueError as e:
+            raise HedgerowError(f"{path}: line {n}: not JSON ({e})") from None
+        if not isinstance(row, dict):
+            raise HedgerowError(f"{path}: line {n}: expected a JSON object")
+        rows.append(row)
+    return rows
 
 
 def save_trace(path: str | Path, trace: Trace) -> None:
@@ -198,6 +219,11 @@ def demand_of_trace(app: App, trace: Trace) -> Demand:
     found = [Request(r["request"], r["home"], float(r["t"])) for r in trace.rows if r["ev"] == "arrive"]
     if not found:
         raise HedgerowError("the trace holds no 'arrive': nothing was asked for")
+    known: set[str] = set()
+    for request in found:
+        if request.id in known:
+            raise HedgerowError(f"the trace holds two requests '{request.id}'; give each a name of its own")
+        known.add(request.id)
     return Demand(app, tuple(found))
 
 

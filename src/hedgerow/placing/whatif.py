@@ -9,7 +9,18 @@ from hedgerow.errors import HedgerowError
 from hedgerow.placing.fleet import Device, Fleet
 from hedgerow.placing.traces import Trace
 
-_HARDWARE = ("memory", "cores", "profile", "fingerprint", "like", "factor", "source", "price_per_s", "energy_w")
+_HARDWARE = (
+    "memory",
+    "cores",
+    "profile",
+    "fingerprint",
+    "probed",
+    "like",
+    "factor",
+    "source",
+    "price_per_s",
+    "energy_w",
+)
 
 
 def bought(fleet: Fleet, wish: str) -> Fleet:
@@ -32,18 +43,25 @@ def bought(fleet: Fleet, wish: str) -> Fleet:
 def upgraded(fleet: Fleet, wish: str) -> Fleet:
     """The fleet with one device's hardware exchanged: ``laptop=edge`` gives ``laptop`` what ``edge`` is made of.
 
-    Its name, tier, links, its owner's rules and how often it fails stay.
+    Its name, tier, links, its owner's rules and how often it fails stay. Devices that are said to be like it keep their
+    speed: they are like what it was, which stays in the fleet as an unplugged device.
     """
     name, other = _pair(wish, "--swap", "laptop=edge")
     at, model = fleet.index(name), fleet.device(other)
-    return replace(fleet, devices=(*fleet.devices[:at], _made_of(fleet.devices[at], model), *fleet.devices[at + 1 :]))
+    new = fleet.devices[at].model_copy(update={key: getattr(model, key) for key in _HARDWARE})
+    devices = (*fleet.devices[:at], new, *fleet.devices[at + 1 :])
+    if other == name or not any(d.like == name for d in (*devices, *fleet.unplugged)):
+        return replace(fleet, devices=devices)
+    was = f"{name} as it was"
+    while was in {d.name for d in fleet.unplugged}:
+        was += " before"
+    gone = fleet.devices[at].model_copy(update={"name": was})
+    return replace(fleet, devices=_like(devices, name, was), unplugged=(*_like(fleet.unplugged, name, was), gone))
 
 
-def _made_of(device: Device, model: Device) -> Device:
-    changes = {key: getattr(model, key) for key in _HARDWARE}
-    if model.like == device.name:  # what the model is like would then be itself
-        raise HedgerowError(f"--swap: {model.name} is said to be like {device.name}; state its speed by another device")
-    return device.model_copy(update=changes)
+def _like(devices: Sequence[Device], old: str, new: str) -> tuple[Device, ...]:
+    """Devices of which those that are like ``old`` are like ``new`` instead."""
+    return tuple(d.model_copy(update={"like": new}) if d.like == old else d for d in devices)
 
 
 def _pair(wish: str, option: str, example: str) -> tuple[str, str]:
