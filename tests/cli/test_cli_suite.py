@@ -9,7 +9,10 @@ from pathlib import Path
 import pytest
 from cli_said import Run
 
+from hedgerow import weighing
+from hedgerow.cost import Geometry
 from hedgerow.pack import open_pack
+from hedgerow.runtimes import random_gguf
 from hedgerow.weighing import sandbox
 
 
@@ -66,3 +69,24 @@ def test_a_bare_file_has_no_evidence_to_keep_scores_in() -> None:
 
     with pytest.raises(HedgerowError, match="make it a Pack first"):
         weigh_suite([], "commonsense", None, None, None, 1, False, None)
+
+
+@pytest.fixture(scope="module")
+def bare(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    sizes = Geometry(layers=1, width=64, heads=2, kv_heads=1, head=32, ffn=64, gated=True, vocabulary=64, tied=True)
+    return random_gguf.write(tmp_path_factory.mktemp("bare") / "bare.gguf", sizes)
+
+
+def test_a_bare_file_beside_a_pack_is_named_as_left_out(run: Run, decoder: Path, bare: Path, tmp_path: Path) -> None:
+    said = run("weigh", decoder, bare, "--suite", questions(tmp_path / "odd.jsonl", 2), "--form", "torch", "--json")
+    assert said.code == 0 and len(said.lines) == 1
+    assert f"left out: {bare} (--suite asks Packs" in said.err.replace("\n", " ")
+
+
+def test_a_bare_file_that_should_be_scored_says_that_it_was_not(
+    run: Run, bare: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(weighing, "weigh", lambda *arguments, **more: [])
+    said = run("weigh", bare, "--score", "--json")
+    assert f"weighed, not scored: {bare} (a bare file names no Task)" in said.err.replace("\n", " ")
+    assert "not scored" not in run("weigh", bare, "--json").err

@@ -7,6 +7,7 @@ from cost_made import DEVICE, TRUTH, geometry
 
 from hedgerow.cost import Band, Rates, Weights, formats, formulas, latest, predict
 from hedgerow.errors import HedgerowError
+from hedgerow.schema import check
 
 SMOL = geometry("smol")
 Q8 = formulas.weights(SMOL, "q8_0")
@@ -100,3 +101,15 @@ def test_peers() -> None:
     assert predict.scaled_nearest(90, [(10, 1.0), (100, 2.0)]) == pytest.approx(1.8)
     with pytest.raises(HedgerowError, match="no other model"):
         predict.scaled_nearest(1, [])
+
+
+@pytest.mark.parametrize("phase", ["decode", "prefill"])
+def test_rates_that_no_device_has_are_one_line(phase: str) -> None:
+    with pytest.raises(HedgerowError, match="'q9' is no format of elements"):
+        check(Rates, {"threads": 1, "runtime": {}, phase: {"q9": 1e9}}, "device.json")
+    for value in (float("nan"), -1.0, 0.0, float("inf")):
+        with pytest.raises(HedgerowError, match=r"device\.json"):
+            check(Rates, {"threads": 1, "runtime": {}, phase: {"q8_0": value}}, "device.json")
+    never = Rates(threads=1, runtime={}, **{phase: {"q8_0": 1e-300}}, step_s=1e308, prefill_s=1e308)  # type: ignore[arg-type]
+    with pytest.raises(HedgerowError, match="would take for ever"):
+        getattr(predict, phase)(never, geometry("smol"), formulas.weights(geometry("smol"), "q8_0"), 8)

@@ -14,7 +14,7 @@ import torch
 import hedgerow as hr
 from hedgerow.cost import formats, formulas
 from hedgerow.errors import HedgerowError
-from hedgerow.kinds import decoder_export, decoder_lm, gguf_write, transformer
+from hedgerow.kinds import decoder_export, decoder_gguf, decoder_lm, gguf_write, transformer
 from hedgerow.kinds.text_continuations import PAIRS
 from hedgerow.pack import Pack, open_pack
 
@@ -124,6 +124,16 @@ def test_generation_is_that_of_torch(pack: Pack) -> None:
     engine = hr.open(pack, "gguf-f16")
     drawn = engine.predict(prompts, new=10, temperature=1.0, seed=3)
     assert drawn == engine.predict(prompts, new=10, temperature=1.0, seed=3) != ours
+
+
+@pytest.mark.parametrize("text", ["\n    return x", "  a  b", "\n\n", "x \n", "é漢"])
+def test_a_files_own_tokenizer_keeps_what_a_text_begins_with(pack: Pack, text: str) -> None:
+    """The binding strips it: then an answer's first line lost its indent, and a continuation's border moved."""
+    words = decoder_gguf.open_file(pack.variant_folder("gguf-f16") / "model.gguf", 1)._body.tokens
+    ids = words([text], special=False)[0]
+    assert words.decode(ids) == text
+    held, ends = words.spans(text)
+    assert ends[-1] == len(text) and ends == sorted(ends) and len(held) == len(ends)
 
 
 def test_a_longer_text_gets_a_larger_context(pack: Pack) -> None:

@@ -19,7 +19,9 @@ def test_sizes_and_counts_as_people_write_them() -> None:
     assert [fits.count_of(t) for t in ("500M", "1.5B", "360000000")] == [500_000_000, 1_500_000_000, 360_000_000]
 
 
-@pytest.mark.parametrize("text", ["4GiB@", "4GiB@0", "4GiB@many", "lots@4096", "-1GiB", "0GiB", "9999999TiB", "", "@8"])
+@pytest.mark.parametrize(
+    "text", ["4GiB@", "4GiB@0", "4GiB@many", "4GiB@²", "lots@4096", "-1GiB", "0GiB", "9999999TiB", "", "@8"]
+)
 def test_no_budget_is_one_line(text: str) -> None:
     with pytest.raises(HedgerowError):
         fits.budget(text)
@@ -40,6 +42,9 @@ def test_a_budget_of_a_probed_device_and_of_this_one(tmp_path: Path) -> None:
     assert fits.budget("here").bytes > 0
     with pytest.raises(HedgerowError, match="missing"):
         fits.budget(f"{tmp_path / 'absent.json'}@1024")
+    file.write_text(json.dumps(device.model_copy(update={"memory_bytes": 0}).model_dump(mode="json")))
+    with pytest.raises(HedgerowError, match="does not say how much memory phone has: write 8GiB@1024"):
+        fits.budget(f"{file}@1024")
 
 
 def test_needed_against_available_with_the_breakdown(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from hedgerow.cost import Cost
 from hedgerow.errors import HedgerowError
 from hedgerow.weighing import Step, child, device, measure, measured_device, weigh
 from hedgerow.weighing.child import sweep
+from hedgerow.weighing.timing import row_key
 
 
 @pytest.fixture(autouse=True)
@@ -257,3 +258,60 @@ def test_a_peak_is_that_of_its_own_cell() -> None:
         return
     assert after < before - (64 << 20)
     assert after <= now + (16 << 20)
+
+
+@pytest.mark.parametrize("grid", ["quick", "full"])
+def test_a_plugs_energy_reaches_the_rows_of_either_grid(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, grid: Any
+) -> None:
+    plug = tmp_path / "plug.csv"
+    plug.write_text("time,watts\n0,5\n")
+    seen: list[str] = []
+
+    def later(order: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+        yield row("load")
+        yield {**row(), "began": 10.0, "ended": 20.0, "calls": 4}
+        yield {**row("decode"), "began": 20.0, "ended": 900.0, "calls": 4}
+        plug.write_text("time,watts\n0,5\n100,5\n2")  # the log grows while we measure; its last line is being written
+
+    monkeypatch.setattr(measure, "events", later)
+    rows = weigh(make_pack(tmp_path / "p"), ["numpy"], grid, plug=plug, progress=lambda step: seen.append(step.text))
+    joules = {c.phase: c.energy_j for c in rows}
+    assert joules == {"load": None, "prefill": pytest.approx(5 * 2.1 / 1e3), "decode": None}
+    assert sum("does not reach over decode" in text for text in seen) == measure.ROUNDS[grid]
+
+
+def test_a_plugs_log_that_breaks_meanwhile_costs_no_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plug = tmp_path / "plug.csv"
+    with pytest.raises(HedgerowError, match="cannot be read as a plug's log"):
+        weigh(make_pack(tmp_path / "p"), plug=plug)
+    plug.write_text("time,watts\n0,5\n")
+
+    def later(order: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+        yield {**row(), "began": 10.0, "ended": 20.0, "calls": 4}
+        plug.write_text("gone")
+
+    monkeypatch.setattr(measure, "events", later)
+    seen: list[str] = []
+    rows = weigh(make_pack(tmp_path / "q"), ["numpy"], plug=plug, progress=lambda step: seen.append(step.text))
+    assert [c.energy_j for c in rows] == [None] and any(text.startswith("no energy: ") for text in seen)
+
+
+def test_rows_that_are_there_already_do_not_hide_how_long_a_call_takes() -> None:
+    """Resumed after batch 8: a cell without a new time must not say that calls take none."""
+    clock, kind = Clock(), FakeKind()
+    engine = FakeEngine(wait=lambda phase, units: clock.wait(0.05 * units))
+    known = frozenset(row_key(phase, kind.unit.usual, 8, {}, engine.runtime) for phase in ("prefill", "decode"))
+    events = list(sweep(engine, kind, "quick", 20.0, None, 0.0, clock, done=known))
+    assert [e["batch"] for e in events if e["event"] == "skipped"] == [32]
+    assert 8 not in {e["batch"] for e in events if e["event"] == "row"}
+
+
+def test_a_weight_of_a_pack_that_changes_is_seen_and_its_evidence_is_not(tmp_path: Path) -> None:
+    pack = make_pack(tmp_path / "p")
+    (pack.path / "more.safetensors").write_bytes(b"12345678")
+    same = child.Unchanged([pack.path])
+    pack.add_evidence("costs.jsonl", {"a": 1})
+    assert same() == ""
+    (pack.path / "more.safetensors").write_bytes(b"123456789")
+    assert same() == "the file changed meanwhile"

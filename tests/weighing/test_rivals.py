@@ -207,7 +207,7 @@ def test_a_difference_that_the_items_do_not_show_is_said(tmp_path: Path) -> None
     assert not close["difference"]["shown"] and far["difference"]["shown"]
     assert all("items" not in p for p in found.values())
     out = io.StringIO()
-    Console(file=out, width=300).print(*show.show.compare_tables(result))
+    Console(file=out, width=300).print(*show.compare_tables(result))
     assert "no difference shown to best, numpy: -0.033" in out.getvalue()
     assert "differs from best, numpy: -0.667" in out.getvalue()
 

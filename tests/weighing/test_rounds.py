@@ -15,6 +15,7 @@ from hedgerow.kinds.base import Held, Phase
 from hedgerow.runtimes import random_gguf
 from hedgerow.weighing import child, energy, llama_bench, measured_device, probing, weigh
 from hedgerow.weighing.child import Unchanged, sweep
+from hedgerow.weighing.imported import import_bench
 from hedgerow.weighing.rounds import Gathered
 from hedgerow.weighing.subjects import subject_of
 from hedgerow.weighing.timing import row_key
@@ -73,14 +74,28 @@ def test_a_plugs_log_is_read_with_either_kind_of_time(tmp_path: Path) -> None:
     file = tmp_path / "plug.csv"
     file.write_text("time,watts\n1970-01-01T00:00:10Z,5\n0,5\n20.0,5\n")
     assert energy.read_plug(file) == [(0.0, 5.0), (10.0, 5.0), (20.0, 5.0)]
-    assert energy.of_call(file, 4.0, 8.0, 10, mean_ms=200.0) == pytest.approx(1.0)
-    assert energy.of_call(file, 4.0, 80.0, 10, mean_ms=200.0) is None
-    file.write_text("time,watts\n0,five\n")
-    with pytest.raises(HedgerowError, match="line 2"):
+    log = energy.read_plug(file)
+    assert energy.of_call(log, 4.0, 8.0, 10, mean_ms=200.0) == pytest.approx(1.0)
+    assert energy.of_call(log, 4.0, 80.0, 10, mean_ms=200.0) is None
+    file.write_text("time,watts\n0,5\n10,5\n20,")  # the plug is writing
+    assert energy.read_plug(file) == [(0.0, 5.0), (10.0, 5.0)]
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("time,watts\n0,five\n", "line 2"), ("when,power\n", "columns time and watts"),
+        ("time,watts\n0,nan\n", "line 2.*no number"), ("time,watts\ninf,3\n", "no number"),
+        ("time,watts\n0,3\n1,-5\n", "line 3.*-5 watts"), ("time,watts\n2026-01-01T10:00:00,3\n", "names no zone"),
+        ("time,watts\n0," + "9" * 200_000 + "\n", "field larger"), ("time,watts\n0\n", "line 2"), ("", "columns"),
+    ],
+)  # fmt: skip
+def test_a_plugs_log_that_cannot_be_true_is_one_line(tmp_path: Path, text: str, says: str) -> None:
+    file = tmp_path / "plug.csv"
+    file.write_text(text)
+    with pytest.raises(HedgerowError, match=says) as caught:
         energy.read_plug(file)
-    file.write_text("when,power\n")
-    with pytest.raises(HedgerowError, match="columns time and watts"):
-        energy.read_plug(file)
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < 400
 
 
 # --- files as subjects -----------------------------------------------------------------------------------------------
@@ -107,8 +122,23 @@ def test_a_file_is_weighed_and_remembered_by_its_digest(file: Path, tmp_path: Pa
     assert {c.file_sha256 for c in rows} == {subject_of(file).digest}
     records = llama_bench.records(rows, {rows[0].pack: "small.gguf"})
     assert all(set(r) == set(llama_bench.FIELDS) for r in records) and json.dumps(records)
+    spoken = json.loads(json.dumps(records))
+    (tmp_path / "ours.json").write_text(json.dumps(spoken))
+    device = import_bench(tmp_path / "ours.json", [file])  # what we write in llama-bench's columns means the same
+    assert {r.threads for r in device.rates} == {1}
     prefill = next(r for r in records if r["n_prompt"] == 16)
     assert prefill["n_gen"] == 0 and prefill["avg_ts"] > 0 and prefill["model_n_params"] == decode.weights.elements  # type: ignore[union-attr]
+
+
+def test_a_generation_in_llama_benchs_columns_is_the_time_of_all_its_tokens() -> None:
+    steps = tuple(float(ms) for ms in (1, 2, 3, 4, 5, 6, 7))
+    row = {"pack": "p", "variant": "gguf-q8_0", "device": measured_device(), "runtime": {}, "threads": 1,
+           "unit": "token", "phase": "decode", "size": {"prompt": 8, "new": 3, "depth": 4}, "repeats": 7,
+           "p50_ms": 4.0, "p95_ms": 7.0, "mean_ms": 4.0, "samples_ms": steps}  # fmt: skip
+    (record,) = llama_bench.records([Cost.model_validate(row)], {})
+    assert (record["n_gen"], record["n_depth"], record["n_prompt"]) == (3, 12, 0)
+    assert record["samples_ns"] == [6_000_000, 15_000_000] and record["avg_ns"] == 12_000_000
+    assert record["avg_ts"] == pytest.approx((500 + 200) / 2)
 
 
 def _named(row: Cost) -> dict[str, Any]:

@@ -102,10 +102,15 @@ def weigh(
             return
         subjects = [subject_of(p) for p in packs]  # all of them before the first is weighed
         opened = [each.pack for each in subjects if each.pack is not None]
+        bare = [str(each.path) for each in subjects if each.pack is None]
         if suite:
             from hedgerow.cli.suite import weigh_suite
 
+            if opened and bare:
+                say(f"left out: {', '.join(bare)} (--suite asks Packs, whose evidence keeps the scores)")
             return weigh_suite(opened, suite, limit, shots, form, threads, as_json, out)
+        if score and bare:
+            say(f"weighed, not scored: {', '.join(bare)} (a bare file names no Task)")
         known = [len(pack.scores) for pack in opened]
         rows: list[Cost] = []
         # in the full grid models take turns; scored ones go one by one, since each names its own Task

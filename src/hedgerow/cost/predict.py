@@ -165,6 +165,8 @@ def _prediction(
     off = band.p90 if band else UNKNOWN_BAND
     if assumed:  # the band is that of rates that were measured
         off = max(off, UNKNOWN_BAND)
+    if not math.isfinite(total * (1 + off)):
+        raise HedgerowError(f"with these rates one {phase} would take for ever; probe the device again")
     return Prediction(
         phase=phase,
         ms=total,

@@ -11,11 +11,21 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
+from hedgerow.cost.formats import BLOCKS
 from hedgerow.schema import Record
 
 Positive = Annotated[float, Field(gt=0)]
+
+
+def _known(name: str) -> str:
+    if name not in BLOCKS:
+        raise ValueError(f"'{name}' is no format of elements (q4_0, q6_k, f16, …)")
+    return name
+
+
+Format = Annotated[str, AfterValidator(_known)]
 NotNegative = Annotated[float, Field(ge=0)]
 
 
@@ -36,8 +46,8 @@ class Rates(Record):
     runtime: dict[str, str]  # library, version, build, CPU features: never used for another build silently
     repacked: tuple[str, ...] | None = None  # formats that this build repacks; None: not known
     bandwidth: Positive | None = None  # bytes/s: plain reading over 8 × the last cache and more
-    decode: dict[str, Positive] = {}  # R_q, bytes/s, by format of the elements
-    prefill: dict[str, Positive] = {}  # C_q, FLOP/s, by format of the elements
+    decode: dict[Format, Positive] = {}  # R_q, bytes/s, by format of the elements
+    prefill: dict[Format, Positive] = {}  # C_q, FLOP/s, by format of the elements
     step_s: NotNegative = 0.0  # c0: seconds a decode step costs beside its layers
     layer_s: NotNegative = 0.0  # c1: seconds of one layer's small operators, in decode
     attention_s: NotNegative = 0.0  # κ: seconds for each H·h and cached position, in decode

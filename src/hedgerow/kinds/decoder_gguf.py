@@ -222,7 +222,8 @@ class FileTokens:
         ids = self._llama.tokenize(text, special=True)
         first = len(ids) - len(self._llama.tokenize(text, start=False, special=True))
         ends = [len(self._llama.text(ids[first : i + 1])) for i in range(first, len(ids))]
-        return ids, [0] * first + ends
+        added = max(0, ends[-1] - len(text)) if ends else 0  # some tokenizers put a space before each text
+        return ids, [0] * first + [max(0, end - added) for end in ends]
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text of token numbers."""

@@ -93,8 +93,13 @@ class _Handle:
         return list(self._words.tokenize(text, False, special))
 
     def text(self, ids: Sequence[int]) -> str:
-        """The text of token numbers; pieces are joined as the binding decodes them."""
-        return str(self._words.detokenize(list(ids)))
+        """The text of token numbers as it follows other text.
+
+        The binding strips what a text begins with (a space, a line's end), so a letter stands before it and is cut off.
+        """
+        letter = list(self._words.tokenize("a", False, False))
+        whole = str(self._words.detokenize([*letter, *ids]))
+        return whole[len(str(self._words.detokenize(letter))) :]
 
     def decode(self, tokens: Sequence[int], at: Sequence[int], of: Sequence[int], wanted: Sequence[bool]) -> None:
         """One batch with explicit positions (after a cleared cache the binding's own are refused)."""

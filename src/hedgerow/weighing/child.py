@@ -161,7 +161,8 @@ def sweep(
                 **_holds(held, before),
                 **{"began": began, "ended": time.time(), "calls": calls.count},
             }
-        taken.append((cell.work, slowest))
+        if slowest:  # nothing was timed where all rows were there already
+            taken.append((cell.work, slowest))
         budget.done()
 
 
@@ -193,15 +194,22 @@ def times(samples: Samples) -> dict[str, Any]:
     }
 
 
+_WEIGHTS = (".safetensors", ".gguf", ".onnx", ".data", ".npy")  # of a Pack; its evidence may grow meanwhile
+
+
 class Unchanged:
-    """Whether files, governor and the limit of the clock are what they were when this was made."""
+    """Whether files, governor and the limit of the clock are what they were when this was made.
+
+    Of a folder, the files with weights count.
+    """
 
     def __init__(self, paths: Sequence[Path]) -> None:
-        self._paths = [p for p in paths if p.exists()]
+        inside = [f for p in paths if p.is_dir() for end in _WEIGHTS for f in sorted(p.rglob(f"*{end}"))]
+        self._paths = [*(p for p in paths if p.is_file()), *inside]
         self._first = self._state()
 
     def _state(self) -> dict[str, Any]:
-        stats = {str(p): (s.st_size, s.st_mtime_ns, s.st_ino) for p in self._paths if (s := p.stat()) and p.is_file()}
+        stats = {p: (s.st_size, s.st_mtime_ns, s.st_ino) for p in self._paths if p.is_file() and (s := p.stat())}
         return {"the file": stats, **device.governor()}
 
     def __call__(self) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 from datetime import datetime
 from itertools import pairwise
 from pathlib import Path
@@ -13,30 +14,44 @@ from hedgerow.errors import HedgerowError
 def read_plug(path: Path) -> list[tuple[float, float]]:
     """(seconds since 1970, watts) in order of time, from a CSV file with the columns ``time`` and ``watts``.
 
-    ``time`` is ISO 8601 (with its zone) or seconds since 1970. Raises HedgerowError naming file and line.
+    ``time`` is ISO 8601 (with its zone) or seconds since 1970. A last line without its end is one that is being
+    written, and is left out. Raises HedgerowError naming file and line.
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as e:
         raise HedgerowError(f"{path} cannot be read as a plug's log: {e}") from e
-    reader = csv.DictReader(text.splitlines())
+    reader = csv.DictReader(text[: text.rfind("\n") + 1].splitlines())
     if not {"time", "watts"} <= set(reader.fieldnames or ()):
         found = ", ".join(reader.fieldnames or ())
         raise HedgerowError(f"{path}: a plug's log has the columns time and watts, not {found}")
     entries = []
-    for row in reader:
-        try:
-            entries.append((_seconds(row["time"]), float(row["watts"])))
-        except (TypeError, ValueError) as e:
-            raise HedgerowError(f"{path}, line {reader.line_num}: {e}") from e
+    try:
+        for row in reader:
+            entries.append((_seconds(row["time"]), _finite(row["watts"])))
+            if entries[-1][1] < 0:
+                raise ValueError(f"a power of {row['watts']} watts")
+    except (TypeError, ValueError, OverflowError, csv.Error) as e:
+        raise HedgerowError(f"{path}, line {reader.line_num}: {e}") from e
     return sorted(entries)
 
 
 def _seconds(text: str) -> float:
     try:
-        return float(text)
+        number = float(text)
     except ValueError:
-        return datetime.fromisoformat(text.strip().replace("Z", "+00:00")).timestamp()
+        at = datetime.fromisoformat(text.strip().replace("Z", "+00:00"))
+        if at.tzinfo is None:
+            raise ValueError(f"the time {text} names no zone (write …Z or …+02:00)") from None
+        return at.timestamp()
+    return _finite(number)
+
+
+def _finite(text: str | float) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"{text} is no number")
+    return value
 
 
 def joules(log: list[tuple[float, float]], began: float, ended: float) -> float | None:
@@ -52,12 +67,14 @@ def joules(log: list[tuple[float, float]], began: float, ended: float) -> float 
     return total
 
 
-def of_call(path: Path, began: float, ended: float, calls: int | None, mean_ms: float) -> float | None:
+def of_call(
+    log: list[tuple[float, float]], began: float, ended: float, calls: int | None, mean_ms: float
+) -> float | None:
     """Joules of one call: the mean power while the phase ran times the mean time of a call.
 
     What lay between the calls (preparing the cache) is drawn too but is not charged. None where the log ends before.
     """
-    total = joules(read_plug(path), began, ended)
+    total = joules(log, began, ended)
     if total is None or ended <= began or not calls:
         return None
     return round(total / (ended - began) * mean_ms / 1e3, 6)

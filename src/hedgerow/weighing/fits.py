@@ -76,7 +76,7 @@ def count_of(text: str) -> int:
 def budget(text: str, default_context: int = 2048) -> Budget:
     """``MEMORY[@CONTEXT]``; MEMORY is a size, ``here`` (what is available now), or the path of a device.json."""
     what, at, tokens = text.rpartition("@") if "@" in text else (text, "", "")
-    if at and not (tokens.strip().isdigit() and 1 <= int(tokens) <= 10_000_000):
+    if at and not (re.fullmatch("[0-9]+", tokens.strip()) and 1 <= int(tokens) <= 10_000_000):
         raise HedgerowError(f"'{text}': behind the @ stands the context in tokens, such as 4GiB@4096")
     context = int(tokens) if at else default_context
     if what == "here":
@@ -85,6 +85,8 @@ def budget(text: str, default_context: int = 2048) -> Budget:
         return Budget(bytes=available_bytes(), context=context, device="this machine, now")
     if what.endswith(".json"):
         device = check(Device, files.read_json(Path(what)), what)
+        if not device.memory_bytes:  # llama-bench's file does not say
+            raise HedgerowError(f"{what} does not say how much memory {device.name} has: write 8GiB@{context}")
         return Budget(bytes=device.memory_bytes, context=context, device=f"all memory of {device.name}")
     return Budget(bytes=size_of(what), context=context, device="as stated")
 

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from hedgerow import files
 from hedgerow.cost import Device, Geometry, Rates, Weights, fitting, formulas
@@ -44,6 +44,7 @@ class BenchRow(BaseModel):
     n_gen: int = Field(ge=0, le=10_000_000)
     n_depth: int = Field(default=0, ge=0, le=10_000_000)
     type_k: str = "f16"
+    type_v: str = "f16"
     n_gpu_layers: int = 0
     cpu_info: str = ""
     gpu_info: str = ""
@@ -53,6 +54,12 @@ class BenchRow(BaseModel):
     test_time: str = ""
     avg_ns: float = Field(gt=0, le=_BIG)
     samples_ns: tuple[float, ...] = ()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _null_is_absent(cls, data: Any) -> Any:
+        """``weigh --format llama-bench`` writes null where it cannot tell."""
+        return {k: v for k, v in data.items() if v is not None} if isinstance(data, dict) else data
 
     @property
     def seconds(self) -> float:
@@ -68,16 +75,18 @@ def import_bench(
     cores: int | None = None,
     memory_bytes: int = 0,
 ) -> Device:
-    """A device with rates, from a JSON (or JSON Lines) file of llama-bench; one set for each build and thread count.
+    """A device with rates, from a JSON (or JSON Lines) file of llama-bench; one set for each build, thread
+    count, micro-batch and cache type.
 
     ``models``: GGUF files that ran, or folders that hold them: their headers give the geometry. ``memory_bytes``: of
     the device, which the file does not say (0: not known). Raises HedgerowError with the row's number for a broken row.
     """
     rows = read(path)
     known = {file.name: file for m in models for file in (sorted(m.glob("*.gguf")) if m.is_dir() else [m])}
-    groups: dict[tuple[str, int], list[BenchRow]] = {}
-    for row in rows:
-        groups.setdefault((f"{row.build_commit} {row.backends} {row.n_gpu_layers > 0}", row.n_threads), []).append(row)
+    groups: dict[tuple[Any, ...], list[BenchRow]] = {}
+    for row in rows:  # what changes a time beside model and size is never mixed into one set
+        build = row.build_commit, row.backends, row.n_gpu_layers > 0, row.n_threads
+        groups.setdefault((*build, row.n_ubatch, row.type_k, row.type_v), []).append(row)
     rates = tuple(r for group in groups.values() if (r := _rates(group, known)) is not None)
     if not rates:
         raise HedgerowError(

@@ -18,7 +18,7 @@ from hedgerow.schema import check
 from hedgerow.task import Task
 from hedgerow.weighing import device, energy
 from hedgerow.weighing.process import events
-from hedgerow.weighing.rounds import Gathered
+from hedgerow.weighing.rounds import OF_ROUND, Gathered
 from hedgerow.weighing.subjects import Subject, subject_of
 from hedgerow.weighing.timing import PLANS, Grid, row_key
 
@@ -77,6 +77,8 @@ def weigh(
         raise HedgerowError(f"no grid is called '{grid}'{did_you_mean(grid, PLANS)}")
     if threads < 1:
         raise HedgerowError(f"threads must be 1 or more, not {threads}")
+    if plug is not None:
+        energy.read_plug(plug)  # says now what is wrong with it, not after minutes
     items = list(what) if isinstance(what, Sequence) and not isinstance(what, str) else [what]
     subjects = [subject_of(item) for item in items]
     jobs = [
@@ -117,7 +119,10 @@ def _score(jobs: Sequence[_Job], failed: dict[_Job, str], task: Task, split: str
     answers: dict[str, dict[str, Any]] = {}
     for job in jobs:
         pack = job.subject.pack
-        if pack is None or job in failed:
+        if job in failed:
+            continue
+        if pack is None:
+            job.tell(f"not scored on {task.name}: a bare file keeps no scores; make it a Pack first", problem=True)
             continue
         job.tell(f"answers the {split} split of {task.name}")
         try:
@@ -180,7 +185,8 @@ class _Job:
         self.subject, self.form, self.threads = subject, form, threads
         self._grid, self._settings, self._resume, self._plug = grid, settings, resume, plug
         self._number, self._progress, self._of = number, progress, 1
-        self._gathered = Gathered() if ROUNDS[grid] > 1 else None
+        # a plug's log is behind what is measured: its energy can only be joined at the end
+        self._gathered = Gathered() if ROUNDS[grid] > 1 or plug is not None else None
 
     def tell(self, text: str, problem: bool = False, of: int | None = None) -> None:
         """A line for the progress bar."""
@@ -213,13 +219,30 @@ class _Job:
         """Rows of all rounds together, kept."""
         if self._gathered is None:
             return []
-        found, self._gathered = self._gathered.rows(), None
+        found, self._gathered = self._gathered.rows(self._with_energy()), None
         return [self._keep(event) for event in found]
 
+    def _with_energy(self) -> Callable[[dict[str, Any]], dict[str, Any]]:
+        """Adds the plug's joules to an event of a phase; a log that cannot be read costs no row."""
+        try:
+            log = energy.read_plug(self._plug) if self._plug is not None else None
+        except HedgerowError as e:
+            self.tell(f"no energy: {e}", problem=True)
+            log = None
+
+        def joined(event: dict[str, Any]) -> dict[str, Any]:
+            if log is None or "began" not in event or event.get("energy_j") is not None:
+                return event
+            span = event["began"], event["ended"]
+            found = energy.of_call(log, *span, event["calls"], event["mean_ms"])
+            if found is None:
+                self.tell(f"no energy: {self._plug} does not reach over {_said(event)}", problem=True)
+            return {**event, "energy_j": found}
+
+        return joined
+
     def _keep(self, event: dict[str, Any]) -> Cost:
-        began, ended, calls = (event.pop(name, None) for name in ("began", "ended", "calls"))
-        if self._plug is not None and began is not None and event.get("energy_j") is None:
-            event["energy_j"] = energy.of_call(self._plug, began, ended, calls, event["mean_ms"])
+        event = {name: value for name, value in event.items() if name not in OF_ROUND}
         fixed = {
             "pack": self.subject.digest,
             "variant": self.form,
@@ -238,7 +261,12 @@ class _Job:
         here, old = device.measured_device().fingerprint, []
         for line in self.subject.costs:
             cost = check(Cost, line, f"{self.subject.path}/costs.jsonl")
-            if cost.variant == self.form and cost.threads == self.threads and cost.device.fingerprint == here:
+            if (
+                cost.source == "measured"
+                and cost.variant == self.form
+                and cost.threads == self.threads
+                and cost.device.fingerprint == here
+            ):
                 old.append(row_key(cost.phase, cost.size, cost.batch, cost.options, cost.runtime))
         return old
 

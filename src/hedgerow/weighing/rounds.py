@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from hedgerow.weighing.timing import Samples, row_key
+
+OF_ROUND = ("began", "ended", "calls")  # of an event: when it was measured, for what is joined by time
 
 
 class Gathered:
@@ -19,9 +22,9 @@ class Gathered:
         key = row_key(event["phase"], size, batch, event.get("options", {}), event["runtime"])
         self._of.setdefault(key, []).append(event)
 
-    def rows(self) -> list[dict[str, Any]]:
-        """One row each, in the order in which they were first measured."""
-        return [together(events) for events in self._of.values()]
+    def rows(self, joined: Callable[[dict[str, Any]], dict[str, Any]] = lambda event: event) -> list[dict[str, Any]]:
+        """One row each, in the order in which they were first measured; ``joined`` adds to each round's event."""
+        return [together([joined(event) for event in events]) for events in self._of.values()]
 
 
 def together(events: list[dict[str, Any]]) -> dict[str, Any]:
@@ -47,6 +50,4 @@ def together(events: list[dict[str, Any]]) -> dict[str, Any]:
     }
     if len(events) > 1 and not row.get("note"):
         row["note"] = f"{len(events)} rounds, each in a fresh process, in turn with the other forms"
-    for name in ("began", "ended", "calls"):  # of one round only
-        row.pop(name, None)
-    return row
+    return {name: value for name, value in row.items() if name not in OF_ROUND}
