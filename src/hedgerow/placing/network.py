@@ -80,6 +80,11 @@ class Network:
         )
 
     @cached_property
+    def plain(self) -> tuple[list[float], list[float]]:
+        """(``s_per_byte``, ``delay_s``) as Python's own numbers."""
+        return self.s_per_byte.tolist(), self.delay_s.tolist()
+
+    @cached_property
     def _relays(self) -> Bools:
         """[D] devices that lie between two others: only their absence changes a route."""
         found = np.zeros(self.devices, bool)
@@ -104,6 +109,8 @@ class Network:
 
     def path(self, source: int, target: int, up: Bools) -> list[int] | None:
         """Links of the fastest route from ``source`` to ``target``; [] on one device, None when there is none."""
+        if source == target:
+            return []
         routes = self.routes(source, up)
         if not np.isfinite(routes.delay_s[target]):
             return None

@@ -274,14 +274,21 @@ class Policy(Protocol):
 
 
 # --- shared by policies ----------------------------------------------------------------------------------------------
-def refused(job: JobRef, view: View) -> Ints:
-    """[C] positions in :data:`REASONS`: owner's rule first, then down, then unreachable and in which direction."""
+def refused(job: JobRef, view: View, terms: Mapping[str, Floats] | None = None) -> Ints:
+    """[C] positions in :data:`REASONS`: owner's rule first, then down, then unreachable and in which direction.
+
+    ``terms``: those that :meth:`Draft.terms` found on this view, where they are known already.
+    """
     known = view.known
     device = known.candidates[job.work].device
     out = np.zeros(len(device), np.int64)
-    out[~np.isfinite(view.homeward(job)[device])] = NO_WAY_HOME
-    for data in job.inputs:
-        out[~np.isfinite(view.arrival(data)[device])] = NO_WAY_IN
+    if terms is not None:
+        out[~np.isfinite(terms["transfer home"])] = NO_WAY_HOME
+        out[~np.isfinite(terms["transfer in"])] = NO_WAY_IN  # of the slowest input
+    else:
+        out[~np.isfinite(view.homeward(job)[device])] = NO_WAY_HOME
+        for data in job.inputs:
+            out[~np.isfinite(view.arrival(data)[device])] = NO_WAY_IN
     out[view.paused[device]] = PAUSED
     out[~view.up[device]] = DOWN
     out[known.own_only[device] & (device != job.home)] = NOT_OWN
@@ -303,25 +310,38 @@ def way(
 ) -> tuple[float, int, list[int]] | None:
     """(seconds, holder, links) of the best way of ``data`` to one device; None when there is none."""
     best: tuple[float, int, list[int]] | None = None
+    rate, delay = network.plain  # lists: numpy is slow at one number at a time
     for holder in data.holders:
         links = network.path(holder, device, up) if up[holder] else None
         if links is None:
             continue
-        took = sum(float(network.s_per_byte[x] * data.bytes + network.delay_s[x] + backlog_s[x]) for x in links)
+        took = 0.0
+        for x in links:
+            took += rate[x] * data.bytes + delay[x] + float(backlog_s[x])
         if best is None or took < best[0]:
             best = took, holder, links
     return best
 
 
 class Draft:
-    """A view that a policy may write on while it places several jobs at once: each booking delays the next."""
+    """A view that a policy may write on while it places several jobs at once: each booking delays the next.
+
+    Nothing is copied before the first booking: a policy that places one job only reads.
+    """
 
     def __init__(self, view: View) -> None:
-        self.free_at = view.free_at.copy()
-        self.loaded_at = view.loaded_at.copy()
-        self.backlog_s = view.backlog_s.copy()
-        self.sent = view.sent.copy()
-        self.view = replace(view, backlog_s=self.backlog_s, sent=self.sent)
+        self.view = view
+        self.free_at, self.loaded_at, self.backlog_s, self.sent = (
+            view.free_at, view.loaded_at, view.backlog_s, view.sent
+        )  # fmt: skip
+        self._own = False
+
+    def _write(self) -> None:
+        """From now on these arrays are this draft's own."""
+        self._own = True
+        self.free_at, self.loaded_at = self.free_at.copy(), self.loaded_at.copy()
+        self.backlog_s, self.sent = self.backlog_s.copy(), self.sent.copy()
+        self.view = replace(self.view, backlog_s=self.backlog_s, sent=self.sent)
 
     def terms(self, job: JobRef) -> dict[str, Floats]:
         """[C] seconds each: transfer in, wait for a slot, load, run, transfer home. They sum to the time to finish."""
@@ -343,6 +363,8 @@ class Draft:
 
     def book(self, job: JobRef, candidate: int) -> None:
         """Send the job to the candidate: its inputs lengthen the queues of links, its run takes the earliest slot."""
+        if not self._own:
+            self._write()
         network = self.view.network
         c = self.view.known.candidates[job.work]
         d, f = int(c.device[candidate]), int(c.form[candidate])

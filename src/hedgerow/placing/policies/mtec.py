@@ -76,22 +76,24 @@ class Mtec:
         placed: dict[int, Placement] = {}
         order = [0] if len(ready) == 1 else ordered(ready, upward(view.known.app, *mean_costs(view)))
         for i in order:
-            placed[i] = self.place_one(draft, ready[i], rng)
+            placed[i] = self.place_one(draft, ready[i], rng, last=i == order[-1])
         return in_order(ready, placed), state
 
     def learn(self, state: State, event: Event) -> State:
         """With stages: which jobs have ended. What is learnt of links and devices comes with the view."""
         return state.after(event) if isinstance(state, Memory) and event is not None else state
 
-    def place_one(self, draft: Draft, job: JobRef, rng: np.random.Generator, first: int | None = None) -> Placement:
-        """The candidates of one ready job, booked on ``draft``; ``first`` fixes the first of them."""
+    def place_one(
+        self, draft: Draft, job: JobRef, rng: np.random.Generator, first: int | None = None, last: bool = False
+    ) -> Placement:
+        """The candidates of one ready job, booked on ``draft`` unless it is the ``last``; ``first`` fixes the first."""
         terms = draft.terms(job)
         terms["co-running"] = extra_seconds(draft, job)
-        out = refused(job, draft.view)
+        out = refused(job, draft.view, terms)
         latency = np.where(out > 0, np.inf, np.add.reduce(list(terms.values())))
         rated = self._rated(draft, job, terms, latency)
         replicas, score, tied, pf = self.replicas(rated, rng, first)
-        for c in replicas:
+        for c in () if last else replicas:
             draft.book(job, c)
         rule = "M-TEC (reconstruction): latency, failure and cost jointly"
         shares = {"failure": pf, "cost": rated.cost}
@@ -108,8 +110,9 @@ class Mtec:
             way = np.where(np.isfinite(terms["transfer in"]), terms["transfer in"], 0.0)
             for data in job.inputs:
                 gone = np.ones(len(c.device))
-                here: Bools = np.isin(c.device, data.holders)
+                here: Bools = np.zeros(len(c.device), bool)
                 for holder in data.holders:
+                    here |= c.device == holder
                     gone *= -np.expm1(-lam[holder] * way)
                 ok *= np.where(here, 1.0, 1 - gone)
         money = c.price * (terms["load"] + terms["run"] + terms["co-running"])
@@ -142,12 +145,13 @@ class Mtec:
         alone = self.w_lat * normal + self.w_pf * pf + (self.w_cost * cost if self.w_cost else 0.0)
         alone = np.where(able, alone, np.inf)
         key = alone if self.by_score else r.latency
-        order = np.argsort(key, kind="stable")
-        same = SAME if self.by_score else 0.0
-        best = order[key[order] <= key[order[0]] + same]
+        best = np.flatnonzero(key <= key.min() + (SAME if self.by_score else 0.0))
+        best = best[np.argsort(key[best], kind="stable")]
         lead = int(best[0] if len(best) == 1 else rng.choice(best)) if first is None else first
         chosen, failure, score = [lead], float(pf[lead]), float(alone[lead])
-        for e in (int(i) for i in order if i != lead and able[i]):
+        if failure <= self.threshold or self.most <= 1:  # the usual case: nobody needs the others in order
+            return chosen, alone, len(best), pf
+        for e in (int(i) for i in np.argsort(key, kind="stable") if i != lead and able[i]):
             if failure <= self.threshold or len(chosen) >= self.most:
                 break
             failed, total = self._with(r, normal, cost, [*chosen, e], failure)
