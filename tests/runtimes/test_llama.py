@@ -13,7 +13,7 @@ import pytest
 
 from hedgerow.cost import Geometry, formulas
 from hedgerow.errors import HedgerowError
-from hedgerow.runtimes import gguf_header, llama, random_gguf
+from hedgerow.runtimes import gguf_header, llama, llama_log, random_gguf
 from hedgerow.runtimes.llama import Llama, Options, open_gguf, quantise
 
 SIZES = Geometry(
@@ -226,10 +226,10 @@ def test_log_lines_are_added_up() -> None:
         "sched_reserve:        CPU compute buffer size =   102.51 MiB",
         "llama_context:        CPU  output buffer size =     0.19 MiB",
     ]
-    held = llama.buffers(lines)
+    held = llama_log.buffers(lines)
     assert (held.weights, held.repacked, held.kv) == (round(85.3 * 2**20), 57 * 2**20, 24 * 2**20)
     assert (held.compute, held.output) == (round(102.51 * 2**20), round(0.19 * 2**20))
-    assert llama.buffers([]).kv is None
+    assert llama_log.buffers([]).kv is None
 
 
 def test_sizes_that_no_plain_llama_has_are_refused(tmp_path: Path) -> None:

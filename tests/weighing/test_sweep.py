@@ -10,6 +10,7 @@ import pytest
 from hedgerow import files
 from hedgerow.cost import Cost, fitting
 from hedgerow.errors import HedgerowError
+from hedgerow.runtimes import random_gguf
 from hedgerow.schema import check
 from hedgerow.weighing import sweep
 
@@ -49,6 +50,21 @@ def test_cells_take_turns_and_go_on_where_they_were(tiny: None, tmp_path: Path) 
             ("prefill", 512, 0),
             ("decode", 524, 0),
         ]
+
+
+def test_a_file_that_was_being_written_when_it_was_stopped_is_not_taken_for_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import gguf
+
+    def stopped(self: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(gguf.GGUFWriter, "write_tensors_to_file", stopped)
+    for form in ("f16", "q8_0"):
+        with pytest.raises(KeyboardInterrupt):
+            random_gguf.write(tmp_path / "one.gguf", sweep.SHAPES["wide"].model_copy(update={"vocabulary": 64}), form)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_an_unknown_shape_or_format_is_one_line(tiny: None, tmp_path: Path) -> None:

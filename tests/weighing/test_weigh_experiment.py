@@ -104,6 +104,17 @@ def test_other_builds_and_threads_are_never_mixed() -> None:
     assert len(found) == 6 and all(metrics["architecture"]["max"] < 0.01 for _, metrics, _ in found)
 
 
+def test_what_a_build_repacks_of_a_file_makes_no_other_build_of_it() -> None:
+    """llama.cpp's rows name the formats it repacked, which differ from file to file."""
+    rows = []
+    for r in made(0.0):
+        again = "q4_0" if r.variant.endswith("q4_0") else "nothing of this file"
+        rows.append(r.model_copy(update={"runtime": {**r.runtime, "repacked": again}}))
+    for config, metrics, _ in experiment.local(rows):
+        assert len(config["formats"]) == 3 and metrics["best_format"]["cases"] == 5
+        assert "repacked" not in config["runtime"]
+
+
 def test_too_few_architectures_and_broken_rows_are_one_line(tmp_path: Path) -> None:
     with pytest.raises(HedgerowError, match="three architectures"):
         experiment.local(made(0.0)[:6])

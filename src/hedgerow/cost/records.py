@@ -83,6 +83,11 @@ class Cost(Record):
     weights: Weights | None = None
 
     @property
+    def build(self) -> dict[str, str]:
+        """The runtime less what it says of this row's file: which of its formats the build repacked."""
+        return {name: value for name, value in self.runtime.items() if name != "repacked"}
+
+    @property
     def trust(self) -> tuple[int, str]:
         """Orders rows that speak of the same: measured before predicted before assumed, then the newest."""
         return _TRUST[self.source], self.when

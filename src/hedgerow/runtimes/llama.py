@@ -9,10 +9,8 @@ Positions are always explicit. ``feed`` returns when the work is done, so that a
 
 from __future__ import annotations
 
-import re
-from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from itertools import combinations
 from pathlib import Path
@@ -23,7 +21,7 @@ import numpy as np
 from hedgerow.cost.formats import CACHES, known
 from hedgerow.cost.formulas import repacked_bytes
 from hedgerow.errors import HedgerowError
-from hedgerow.runtimes import gguf_header
+from hedgerow.runtimes import gguf_header, llama_log
 
 MISSING = "llama.cpp is not installed: pip install 'hedgerow[llama]'"
 FTYPES = {  # name of a quantisation -> llama.cpp's number of it (llama_ftype)
@@ -33,8 +31,6 @@ FTYPES = {  # name of a quantisation -> llama.cpp's number of it (llama_ftype)
 TYPES = {"f32": 0, "f16": 1, "q4_0": 2, "q4_1": 3, "q5_0": 6, "q5_1": 7, "q8_0": 8, "iq4_nl": 20, "bf16": 30}
 FLASH = {"auto": -1, "off": 0, "on": 1}
 Rows = Literal["none", "last", "all"]
-_LINES: deque[tuple[int, str]] = deque(maxlen=5000)  # (level, line) of the engine's log: one for the whole process
-_WARNING, _ERROR = 3, 4
 
 
 @dataclass(frozen=True)
@@ -61,17 +57,18 @@ class Options:
             raise HedgerowError("context, sequences, micro-batch and threads are at least 1")
         return self
 
-
-@dataclass(frozen=True)
-class Buffers:
-    """Bytes that the engine's log says it holds; None where it says nothing."""
-
-    weights: int | None = None  # as in the file: mapped, or read
-    repacked: int | None = None  # the second copy
-    kv: int | None = None
-    compute: int | None = None  # reserved, and touched only as far as it is used
-    output: int | None = None
-    lines: tuple[str, ...] = field(default=(), repr=False)
+    def fill(self, params: Any) -> Any:
+        """``params`` of a new context (``llama_context_params``, whatever the binding), set to these options."""
+        params.n_ctx = self.context * self.sequences
+        params.n_batch, params.n_ubatch = max(MOST, self.ubatch), self.ubatch
+        params.n_seq_max = self.sequences
+        params.n_threads = params.n_threads_batch = self.threads
+        params.type_k, params.type_v = TYPES[self.cache_k], TYPES[self.cache_v]
+        params.flash_attn_type = FLASH[self.flash]
+        params.no_perf = True
+        if self.hidden:  # LLAMA_POOLING_TYPE_NONE: one vector a token
+            params.embeddings, params.pooling_type = True, 0
+        return params
 
 
 class Handle(Protocol):
@@ -142,20 +139,16 @@ class Binding(Protocol):
         ...
 
 
-def _hear(level: int, text: str) -> None:
-    _LINES.append((level, text))
-
-
 def binding() -> Binding:
     """The binding to use; HedgerowError says what to install when there is none."""
     if find_spec("llama_cpp") is not None:
         from hedgerow.runtimes.llama_ctypes import LlamaCpp
 
-        return LlamaCpp(_hear)
+        return LlamaCpp(llama_log.hear)
     if find_spec("cyllama") is not None:
         from hedgerow.runtimes.llama_cyllama import Cyllama
 
-        return Cyllama(_hear)
+        return Cyllama(llama_log.hear)
     raise HedgerowError(MISSING)
 
 
@@ -165,12 +158,12 @@ class Llama:
     def __init__(self, path: Path, options: Options, contents: gguf_header.Contents) -> None:
         self.path, self.options, self.contents = path, options, contents
         self._binding = binding()
-        _LINES.clear()
+        llama_log.clear()
         try:
             self._handle = self._binding.open(path, options)
         except Exception as e:  # each binding has its own
-            raise HedgerowError(f"{path} cannot be opened by llama.cpp: {_why(e)}") from e
-        self._log = _lines()
+            raise HedgerowError(f"{path} cannot be opened by llama.cpp: {llama_log.why(e)}") from e
+        self._log = llama_log.lines()
         self._model_log = tuple(line for line in self._log if "model buffer size" in line or "preferred buffer" in line)
         self.vocabulary = self._handle.vocabulary
         self._last: list[int] = []  # places of the last token of each sequence in the last decode
@@ -181,23 +174,23 @@ class Llama:
         wanted = replace(self.options, **changes).checked()
         if wanted == self.options:
             return
-        _LINES.clear()
+        llama_log.clear()
         try:
             self._handle.remake(wanted)
         except Exception as e:
-            raise HedgerowError(f"{self.path}: llama.cpp cannot make that context: {_why(e)}") from e
-        self.options, self._log = wanted, (*self._model_log, *_lines())
+            raise HedgerowError(f"{self.path}: llama.cpp cannot make that context: {llama_log.why(e)}") from e
+        self.options, self._log = wanted, (*self._model_log, *llama_log.lines())
 
     @property
-    def buffers(self) -> Buffers:
+    def buffers(self) -> llama_log.Buffers:
         """What the log says of memory."""
-        return buffers(self._log)
+        return llama_log.buffers(self._log)
 
     def describe(self) -> dict[str, str]:
         """Library, version, build, CPU features, what was repacked, and how attention runs."""
         held = self.buffers
         repacked = ", ".join(_repacked(self.contents, held.repacked)) or "nothing of this file"
-        fused = next((m[1] for line in self._log if (m := _FUSED.search(line))), "")
+        fused = next((m[1] for line in self._log if (m := llama_log.FUSED.search(line))), "")
         flash = {"enabled": "on", "disabled": "off"}.get(fused, self.options.flash)
         return {**self._binding.about(), "repacked": repacked if self.options.repack else "off", "flash": flash}
 
@@ -249,7 +242,7 @@ class Llama:
         try:
             self._handle.decode(tokens, at, of, wanted)
         except Exception as e:
-            raise HedgerowError(f"{self.path} cannot be run: {_why(e)}") from e
+            raise HedgerowError(f"{self.path} cannot be run: {llama_log.why(e)}") from e
 
     def last(self, sequence: int = 0) -> np.ndarray:
         """[V] float32: logits after the last token of a sequence."""
@@ -346,7 +339,7 @@ def quantise(source: str | Path, target: str | Path, format: str, threads: int =
     contents = gguf_header.read(source)
     again = any(kind not in ("f32", "f16", "bf16") for kind in contents.weights.mix)
     temporary = target.with_name(f".{target.name}.part")
-    _LINES.clear()
+    llama_log.clear()
     try:
         binding().quantise(source, temporary, FTYPES[name], threads, again)
         gguf_header.read(temporary)
@@ -354,27 +347,9 @@ def quantise(source: str | Path, target: str | Path, format: str, threads: int =
     except HedgerowError:
         raise
     except Exception as e:
-        raise HedgerowError(f"{source} cannot be written as {name}: {_why(e)}") from e
+        raise HedgerowError(f"{source} cannot be written as {name}: {llama_log.why(e)}") from e
     finally:
         temporary.unlink(missing_ok=True)
-
-
-# --- the engine's log ------------------------------------------------------------------------------------------------
-_BUFFER = re.compile(r"(\S+)\s+(model|KV|compute|output) buffer size\s*=\s*([\d.]+)\s*MiB")
-_FUSED = re.compile(r"Flash Attention was auto, set to (\w+)")
-
-
-def buffers(lines: Sequence[str]) -> Buffers:
-    """Sums of the buffers in log lines such as 'CPU_Mapped model buffer size =    92.10 MiB'."""
-    found: dict[str, float] = {}
-    for line in lines:
-        if (m := _BUFFER.search(line)) is not None:
-            name = (
-                "repacked" if m[2] == "model" and "REPACK" in m[1] else {"model": "weights", "KV": "kv"}.get(m[2], m[2])
-            )
-            found[name] = found.get(name, 0.0) + float(m[3]) * 2**20
-    told = [line for line in lines if _BUFFER.search(line)]
-    return Buffers(**{name: round(value) for name, value in found.items()}, lines=tuple(t.strip() for t in told))
 
 
 def _repacked(contents: gguf_header.Contents, size: int | None) -> tuple[str, ...]:
@@ -385,17 +360,3 @@ def _repacked(contents: gguf_header.Contents, size: int | None) -> tuple[str, ..
     names = sorted({n for part, held in parts.items() if part in ("attention", "ffn", "head") for n in held})
     choices = [c for count in range(1, len(names) + 1) for c in combinations(names, count)]
     return min(choices, key=lambda c: abs(repacked_bytes(contents.weights, c) - size), default=())
-
-
-def _lines() -> tuple[str, ...]:
-    return tuple(text for _, text in _LINES)
-
-
-def _why(error: Exception) -> str:
-    """The engine's own last complaint, or the exception's words."""
-    words = [text.strip() for level, text in _LINES if level in (_WARNING, _ERROR) and re.search(_FAULT, text)]
-    said = (str(error).strip().splitlines() or [type(error).__name__])[0]
-    return (words[-1] if words else said)[:300]
-
-
-_FAULT = re.compile(r"error|fail|unknown|invalid|missing|not|unsupported|require", re.IGNORECASE)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from hedgerow.runtimes.cpu import described
-from hedgerow.runtimes.llama import FLASH, MOST, TYPES, Options
+from hedgerow.runtimes.llama import MOST, Options
 
 _heard: list[Any] = []  # the callback, which must outlive the library's use of it
 
@@ -71,7 +71,9 @@ class _Handle:
     def remake(self, options: Options) -> None:
         """Another context for the same model."""
         self._drop()
-        self._context = self._library.llama_init_from_model(self._model, _context_params(self._library, options))
+        self._context = self._library.llama_init_from_model(
+            self._model, options.fill(self._library.llama_context_default_params())
+        )
         if not self._context:
             raise ValueError("no context could be made for it")
         self._batch = self._library.llama_batch_init(max(MOST, options.ubatch), 0, 1)
@@ -158,17 +160,3 @@ class _Handle:
         if self._model:
             self._library.llama_model_free(self._model)
             self._model = None
-
-
-def _context_params(library: Any, options: Options) -> Any:
-    params = library.llama_context_default_params()
-    params.n_ctx = options.context * options.sequences
-    params.n_batch, params.n_ubatch = max(MOST, options.ubatch), options.ubatch
-    params.n_seq_max = options.sequences
-    params.n_threads = params.n_threads_batch = options.threads
-    params.type_k, params.type_v = TYPES[options.cache_k], TYPES[options.cache_v]
-    params.flash_attn_type = FLASH[options.flash]
-    params.no_perf = True
-    if options.hidden:
-        params.embeddings, params.pooling_type = True, 0  # LLAMA_POOLING_TYPE_NONE: one vector a token
-    return params

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from hedgerow.runtimes.cpu import described
-from hedgerow.runtimes.llama import FLASH, MOST, TYPES, Options
+from hedgerow.runtimes.llama import MOST, Options
 
 # The binding cannot say for which CPU it was compiled. Found by disassembling the x86-64 wheels: no register wider
 # than 256 bits is used. Others are 'not told'.
@@ -83,7 +83,7 @@ class _Handle:
         if self._context is not None:
             self._context.close()
             self._context = None
-        self._context = self._library.LlamaContext(self._model, _context_params(self._library, options))
+        self._context = self._library.LlamaContext(self._model, options.fill(self._library.LlamaContextParams()))
         self._batch = self._library.LlamaBatch(n_tokens=max(MOST, options.ubatch), embd=0, n_seq_max=1)
         self._sequences = options.sequences
         self._sets = [[s] for s in range(options.sequences)]
@@ -153,17 +153,3 @@ def _model(library: Any, path: Path, options: Options) -> Any:
     params = library.LlamaModelParams()
     params.use_mmap, params.use_extra_bufts, params.n_gpu_layers = options.mmap, options.repack, 0
     return Model(str(path), params)
-
-
-def _context_params(library: Any, options: Options) -> Any:
-    params = library.LlamaContextParams()
-    params.n_ctx = options.context * options.sequences
-    params.n_batch, params.n_ubatch = max(MOST, options.ubatch), options.ubatch
-    params.n_seq_max = options.sequences
-    params.n_threads = params.n_threads_batch = options.threads
-    params.type_k, params.type_v = TYPES[options.cache_k], TYPES[options.cache_v]
-    params.flash_attn_type = FLASH[options.flash]
-    params.no_perf = True
-    if options.hidden:
-        params.embeddings, params.pooling_type = True, 0  # one vector a token; the binding has none for a sequence
-    return params

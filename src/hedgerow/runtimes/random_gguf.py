@@ -29,13 +29,13 @@ def write(path: str | Path, sizes: Geometry, format: str = "f16", seed: int = 0)
     plain = isinstance(sizes.heads, int) and isinstance(sizes.kv_heads, int) and isinstance(sizes.ffn, int)
     if not plain or not sizes.gated or sizes.window or sizes.latent or sizes.learned_positions or sizes.shared_ffn:
         raise HedgerowError("random weights are written for plain Llama shapes only: equal layers, gated, no window")
-    if format == "f16":
-        _write_f16(path, sizes, seed)
-        return path
-    wide = path.with_name(f".{path.stem}.f16.gguf")
+    wide = path.with_name(f".{path.stem}.f16.gguf")  # interrupted, no half of a file bears the final name
     try:
         _write_f16(wide, sizes, seed)
-        quantise(wide, path, format)
+        if format == "f16":
+            wide.replace(path)
+        else:
+            quantise(wide, path, format)
     finally:
         wide.unlink(missing_ok=True)
     return path

@@ -260,7 +260,7 @@ def local(rows: Sequence[Cost]) -> list[tuple[dict[str, Any], dict[str, Any], li
     """
     groups: dict[tuple[str, str, int], list[Cost]] = {}
     for row in rows:
-        groups.setdefault((row.device.fingerprint, files.canonical(row.runtime), row.threads), []).append(row)
+        groups.setdefault((row.device.fingerprint, files.canonical(row.build), row.threads), []).append(row)
     found = []
     for (device, _, threads), mine in sorted(groups.items()):
         taken = fitting.samples(mine)
@@ -271,7 +271,7 @@ def local(rows: Sequence[Cost]) -> list[tuple[dict[str, Any], dict[str, Any], li
                 continue
             config = {
                 "device": device,
-                "runtime": mine[0].runtime,
+                "runtime": mine[0].build,
                 "threads": threads,
                 "phase": phase,
                 "shapes": len(shapes),

@@ -257,7 +257,7 @@ def device_insights(rows: Sequence[Cost]) -> list[Insight]:
     """Those that one device decides; rows of one device, build and thread count: the most frequent is taken."""
     groups: dict[tuple[str, str, int], list[Cost]] = {}
     for row in rows:
-        groups.setdefault((row.device.name, str(sorted(row.runtime.items())), row.threads), []).append(row)
+        groups.setdefault((row.device.name, str(sorted(row.build.items())), row.threads), []).append(row)
     best = max(groups.values(), key=len, default=[])
     taken = fitting.samples(best)
     data = f"{len(taken)} rows on {best[0].device.name}, {best[0].threads} threads" if taken else _NONE

@@ -206,12 +206,42 @@ def test_a_missing_answer_in_a_folder_names_file_and_line(tmp_path: Path) -> Non
         harness.build(Test(asked.name, asked.folder, 0, None))
 
 
-def test_python_in_a_folder_is_not_run(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("more", "line"),
+    [
+        ("process_docs: !function utils.process\n", 13), ("process_docs: !%66unction utils.process\n", 13),
+        ("process_docs: !<!function> utils.process\n", 13), ("'class': utils.process\n", 13),
+        ('? "unsafe_code"\n: true\n', 13), ("nested: {deep: [1, {custom_dataset: x}]}\n", 13),
+        ("x: !!python/name:os.system\n", 13), ("include: more.txt\n", 13), ("include: [../outside.yaml]\n", 13),
+        ("include: /etc/outside.yaml\n", 13), ("x: [\n", 14),
+    ],
+)  # fmt: skip
+def test_python_in_a_folder_is_not_run(tmp_path: Path, more: str, line: int) -> None:
     row = {"q": "a", "options": ["ash", "oak"], "answer": 1}
-    folder = own_folder(tmp_path, [row], "process_docs: !function utils.process\n")
+    folder = own_folder(tmp_path, [row], more)
+    for place in (folder / "more.txt", tmp_path / "outside.yaml"):
+        place.write_text("process_docs: !function utils.process\n")
     (folder / "utils.py").write_text("raise SystemExit('ran')")
-    with pytest.raises(HedgerowError, match=r"mine\.yaml, line 13: this task brings Python code"):
+    with pytest.raises(
+        HedgerowError, match=rf"mine\.yaml, line {line}: (this task brings Python code|it includes|not r)"
+    ):
         prepare_own(folder, 0)
+
+
+def test_python_in_a_file_that_a_task_includes_or_that_names_its_tag_by_a_handle_is_not_run(tmp_path: Path) -> None:
+    row = {"q": "a", "options": ["ash", "oak"], "answer": 1}
+    folder = own_folder(tmp_path, [row], "include: deep/more.YML\n")
+    (folder / "deep").mkdir()
+    (folder / "deep" / "more.YML").write_text("%TAG !f! !func\n---\nprocess_docs: !f!tion utils.process\n")
+    with pytest.raises(HedgerowError, match=r"more\.YML, line 3: this task brings Python code"):
+        prepare_own(folder, 0)
+
+
+def test_a_row_that_is_no_text_is_one_line(tmp_path: Path) -> None:
+    file = tmp_path / "odd.jsonl"
+    file.write_text('{"id": 1, "context": "\\ud800", "choices": ["a", "b"], "gold": 0}\n')
+    with pytest.raises(HedgerowError, match=r"odd\.jsonl, line 1: not a JSON object"):
+        prepare_own(file, 0)
 
 
 def test_a_template_cannot_reach_python(tmp_path: Path) -> None:

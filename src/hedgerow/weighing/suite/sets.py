@@ -160,6 +160,7 @@ def _read(path: Path) -> tuple[str, list[dict[str, Any]]]:
         where = f"{path}, line {number}"
         try:
             value = json.loads(line)
+            json.dumps(value, ensure_ascii=False).encode()  # half of a surrogate pair is no text
         except (ValueError, RecursionError) as e:
             raise HedgerowError(f"{where}: not a JSON object: {_why(e)}") from e
         if not isinstance(value, dict):
@@ -258,15 +259,9 @@ def _settings(name: str, shape: str, rows: Sequence[Mapping[str, Any]]) -> dict[
 def _folder(path: Path, shots: int) -> list[Asked]:
     """The tasks of a folder of lm-eval YAML; Python in it is not run."""
     from hedgerow.weighing.suite.harness import names_in
+    from hedgerow.weighing.suite.own_yaml import refuse_code
 
-    for file in sorted([*path.rglob("*.yaml"), *path.rglob("*.yml")]):
-        text = file.read_text(encoding="utf-8", errors="replace")
-        for number, line in enumerate(text.split("\n"), start=1):
-            if "!function" in line or line.lstrip().startswith(("class:", "unsafe_code:", "custom_dataset:")):
-                raise HedgerowError(
-                    f"{file}, line {number}: this task brings Python code, which is not run here; "
-                    "write its rows as JSON lines instead"
-                )
+    refuse_code(path)
     names = names_in(path)
     if not names:
         raise HedgerowError(f"{path} holds no lm-eval task (a YAML with 'task:')")
