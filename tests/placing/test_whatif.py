@@ -135,3 +135,9 @@ def test_without_a_device_the_trace_s_requests_stay(tmp_path: Path) -> None:
     )
     jobs = [sum(n for d in row["devices"] for n in d["jobs"].values()) for row in outcome.data["rows"]]
     assert jobs == [6, 6]
+
+
+def test_an_unplugged_device_may_lend_its_hardware(tmp_path: Path) -> None:
+    model = f.pack(tmp_path, "m", 100.0, 0.6, load_ms=0.0)
+    plan = place(model, house(), unit=f.UNIT, requests=2, without=["edge"], swap=["box=edge"], more=["e2=edge"])
+    assert plan.known.fleet.names == ("phone", "box", "e2") and plan.known.fleet.device("box").factor == 1.0

@@ -137,7 +137,8 @@ def place(
     """
     asked = question.asking({"need": need, "limit": limit, **ask})
     home = question.opened(fleet)
-    home = changed(home.without(without) if without else home, more, swap)
+    home = changed(home, more, swap)  # first, so that what is unplugged may lend its hardware
+    home = home.without(without) if without else home
     chosen = policy_named(policy)
     demand = question.demand(what, home, asked)
     known = question.believed(demand.app, home, asked)
