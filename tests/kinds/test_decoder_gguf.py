@@ -136,6 +136,12 @@ def test_a_files_own_tokenizer_keeps_what_a_text_begins_with(pack: Pack, text: s
     assert ends[-1] == len(text) and ends == sorted(ends) and len(held) == len(ends)
 
 
+def test_special_tokens_that_do_not_exist_are_none() -> None:
+    key = "tokenizer.ggml.eos_token_id"
+    found = [decoder_gguf._token({key: v}, "eos", 10) for v in (0, 9, 10, -1, "2", [3], True, 2.0)]
+    assert found == [0, 9, *[None] * 6] and decoder_gguf._token({}, "eos", 10) is None
+
+
 def test_a_longer_text_gets_a_larger_context(pack: Pack) -> None:
     engine: Any = hr.open(pack, "gguf-f16").engine
     long = "growing of rice and barley on rented land " * 8

@@ -53,6 +53,9 @@ HUGE = 10**15
         (raw(tensors=1, body=tensor("t", (33, 4), kind=2) + b"\0" * 999), "no whole blocks of q4_0"),
         (raw(tensors=1, body=text("t") + struct.pack("<I", 4_000_000_000)), "do not fit|dimensions"),
         (raw(body=b"\0" * 64), "holds no tensor"),
+        (raw(1, 0, tensor("a\n\x1b[2J", (4, 4), kind=99)), r"tensor 'a\?\?\[2J'"),
+        (raw(1, 1, text("general.architecture") + struct.pack("<I", 8) + text("x\ny") + tensor("t", (4,))), "no arch"),
+        (raw(1, 1, text("general.architecture") + struct.pack("<II", 4, 7) + tensor("t", (4,))), "no architecture"),
         (raw(1, 1, text("general.alignment") + struct.pack("<II", 4, 0) + tensor("t", (4, 4))), "alignment' is 0"),
         (raw(1, 1, text("general.alignment") + struct.pack("<I", 8) + text("x") + tensor("t", (4, 4))), "alignment"),
     ],
@@ -60,8 +63,9 @@ HUGE = 10**15
 def test_a_header_that_cannot_be_true_is_one_line(tmp_path: Path, data: bytes, says: str) -> None:
     file = tmp_path / "bad.gguf"
     file.write_bytes(data)
-    with pytest.raises(HedgerowError, match=says):
+    with pytest.raises(HedgerowError, match=says) as caught:
         gguf_header.read(file)
+    assert str(caught.value).isprintable()
 
 
 def test_a_part_of_a_split_file_is_refused(tmp_path: Path) -> None:

@@ -66,6 +66,13 @@ def config(tmp_path: Path, **more: Any) -> Path:
     return tmp_path
 
 
+def test_a_name_that_would_move_the_cursor_is_shown_harmless(whole: Path, tmp_path: Path) -> None:
+    file = tmp_path / "file.gguf"
+    for held, shown in ((b"\x1b[2J", "?[2J"), (b"    ", "file")):
+        file.write_bytes(whole.read_bytes().replace(b"\x04" + bytes(7) + b"tiny", b"\x04" + bytes(7) + held, 1))
+        assert headers.read(file).name == shown
+
+
 def test_a_folder_without_weights_is_calculated_and_says_so(tmp_path: Path) -> None:
     h = headers.read(config(tmp_path))
     assert (h.layout, h.complete, h.weights.mix.get("bf16")) == ("hf-folder", False, h.geometry.body + 96 * 64)

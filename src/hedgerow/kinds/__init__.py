@@ -87,7 +87,7 @@ def loaded(
 ) -> tuple[Kind, Engine]:
     """Kind and engine of a Pack's form, or of a bare GGUF file; ``settings`` of loading as the unit names them."""
     given = dict(settings or {})
-    if Path(path).suffix == ".gguf":
+    if Path(path).is_file():  # whatever it is called: its header was read before
         which = kind("decoder-lm")
         _known_settings(which, given)
         return which, import_module("hedgerow.kinds.decoder_gguf").open_file(Path(path), threads, given)

@@ -241,12 +241,17 @@ def open_file(path: Path, threads: int, settings: Mapping[str, Any] | None = Non
         layers=whole.layers, width=whole.width, heads=heads, kv_heads=kv, head=whole.head, ffn=ffn, gated=whole.gated,
         vocabulary=llama.vocabulary, tied=whole.tied, positions=whole.positions,
     )  # fmt: skip
-    start, end = (fields.get(f"tokenizer.ggml.{name}_token_id") for name in ("bos", "eos"))
+    start, end, pad = (_token(fields, name, llama.vocabulary) for name in ("bos", "eos", "padding"))
     words: Any = FileTokens(llama) if fields.get("tokenizer.ggml.tokens") else Numbers(llama.vocabulary)
-    ends = frozenset() if end is None else frozenset({int(end)})
-    pad = int(fields.get("tokenizer.ggml.padding_token_id", 0) or 0)
-    body = Body(str(path), words, sizes, sizes.positions, pad, start, ends)
+    ends = frozenset() if end is None else frozenset({end})
+    body = Body(str(path), words, sizes, sizes.positions, pad or 0, start, ends)
     return GgufDecoder(body, llama, given)
+
+
+def _token(fields: Mapping[str, Any], name: str, vocabulary: int) -> int | None:
+    """A special token's number; None where the header names none that there is."""
+    number = fields.get(f"tokenizer.ggml.{name}_token_id")
+    return number if type(number) is int and 0 <= number < vocabulary else None
 
 
 class Numbers:

@@ -59,6 +59,11 @@ def read(path: str | Path) -> Contents:
         raise HedgerowError(f"{path} cannot be read: {e.strerror or e}") from e
 
 
+def shown(text: str, most: int = 60) -> str:
+    """A stranger's text for one line on a terminal: nothing in it moves a cursor or begins a line."""
+    return "".join(c if c.isprintable() else "?" for c in text[:most])
+
+
 class _Reader:
     """A file that never gives more than it has."""
 
@@ -115,6 +120,9 @@ def _parse(reader: _Reader) -> Contents:
     parts = fields.get("split.count", 0)
     if isinstance(parts, int) and parts > 1:
         raise HedgerowError(f"{where} is one of {parts} parts; merge them first (llama-gguf-split --merge)")
+    architecture = fields.get("general.architecture", "")
+    if not isinstance(architecture, str) or shown(architecture) != architecture:
+        raise HedgerowError(f"{where}: the header names no architecture, but {shown(repr(architecture))}")
     listed = _tensors(reader, tensors)
     if not listed:
         raise HedgerowError(f"{where} holds no tensor, so no model")
@@ -129,18 +137,18 @@ def _value(reader: _Reader, key: str) -> Any:
     if kind in _SCALARS:
         return reader.number(_SCALARS[kind])
     if kind != _ARRAY:
-        raise HedgerowError(f"{reader.where}: field '{key[:60]}' has a type that GGUF does not know ({kind})")
+        raise HedgerowError(f"{reader.where}: field '{shown(key)}' has a type that GGUF does not know ({kind})")
     inner = reader.number("I")
     if inner == _STRING:  # a vocabulary: only how many there are is of use here
-        length = reader.count(_MOST_ITEMS, 8, f"texts in '{key[:60]}'")
+        length = reader.count(_MOST_ITEMS, 8, f"texts in '{shown(key)}'")
         for _ in range(length):
             reader.skip(reader.count(_MOST_TEXT, 1, "bytes of one text"))
         return length
     if inner not in _SCALARS:
-        raise HedgerowError(f"{reader.where}: field '{key[:60]}' is a list of lists, which no model's header needs")
+        raise HedgerowError(f"{reader.where}: field '{shown(key)}' is a list of lists, which no model's header needs")
     code = _SCALARS[inner]
     each = struct.calcsize(f"<{code}")
-    length = reader.count(_MOST_ITEMS, each, f"numbers in '{key[:60]}'")
+    length = reader.count(_MOST_ITEMS, each, f"numbers in '{shown(key)}'")
     if length > _MOST_KEPT:
         reader.skip(length * each)
         return length
@@ -155,15 +163,15 @@ def _tensors(reader: _Reader, count: int) -> list[tuple[Tensor, int]]:
         name = reader.text()
         dims = reader.number("I")
         if not 1 <= dims <= 4 or len(name) > 512 or name in names:
-            raise HedgerowError(f"{reader.where}: tensor '{name[:60]}' is named twice, or has {dims} dimensions")
+            raise HedgerowError(f"{reader.where}: tensor '{shown(name)}' is named twice, or has {dims} dimensions")
         names.add(name)
         shape = struct.unpack(f"<{dims}Q", reader.take(8 * dims))
         number, offset = reader.number("I"), reader.number("Q")
         kind = NUMBERS.get(number)
         if kind is None:
-            raise HedgerowError(f"{reader.where}: tensor '{name[:60]}' has element type {number}, which is not known")
+            raise HedgerowError(f"{reader.where}: tensor '{shown(name)}' has element type {number}, which is not known")
         if math.prod(shape) > MOST_ELEMENTS or min(shape) < 1:
-            promised = f"tensor '{name[:60]}' promises {math.prod(shape):,} elements"
+            promised = f"tensor '{shown(name)}' promises {math.prod(shape):,} elements"
             raise HedgerowError(f"{reader.where}: {promised}, which no file holds; refused")
         found.append((Tensor(name=name, format=kind, shape=tuple(reversed(shape))), offset))
     return found
@@ -178,7 +186,7 @@ def _check_ends(reader: _Reader, listed: list[tuple[Tensor, int]], fields: Mappi
     for tensor, _ in listed:
         if tensor.shape[-1] % BLOCKS[tensor.format][0]:
             raise HedgerowError(
-                f"{reader.where}: rows of tensor '{tensor.name[:60]}' are no whole blocks of {tensor.format}"
+                f"{reader.where}: rows of tensor '{shown(tensor.name)}' are no whole blocks of {tensor.format}"
             )
     ends = [start + offset + bytes_of(tensor.elements, tensor.format) for tensor, offset in listed]
     if max(ends) > reader.size:

@@ -58,8 +58,8 @@ def _gguf(path: Path) -> Header:
     held = gguf_header.read(path)
     sizes = configs.from_gguf(held.fields, held.shapes, str(path))
     name = held.fields.get("general.name")
-    shown = name if isinstance(name, str) and name.strip() else path.stem
-    return Header(shown, path, "gguf", sizes, held.weights, held.bytes, True, held.fields)
+    own = gguf_header.shown(name.strip(), 120) if isinstance(name, str) else ""
+    return Header(own or path.stem, path, "gguf", sizes, held.weights, held.bytes, True, held.fields)
 
 
 # --- folders ---------------------------------------------------------------------------------------------------------

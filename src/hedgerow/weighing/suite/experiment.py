@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from hedgerow import kinds, run
+from hedgerow import files, kinds, run
 from hedgerow.data import suite as data
 from hedgerow.errors import HedgerowError
 from hedgerow.kinds import Model
@@ -94,6 +94,7 @@ def run_all(
 def _config(model: Model, cell: tuple[str, str, int], built: Built, limit: int) -> dict[str, Any]:
     form = model.pack.variant(model.variant).digest[:12] if model.variant in model.pack.variants else ""
     who = {"model": model.pack.info.name, "form": model.variant, "pack": model.pack.digest[:12], "made": form}
+    who["build"] = files.digest(dict(model.engine.runtime))[:12]  # another build is asked again
     return {**who, "set": cell[1], "shots": cell[2], "limit": limit, "task": built.digest[:16]}
 
 
