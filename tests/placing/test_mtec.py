@@ -18,7 +18,7 @@ from hedgerow.placing.policies import policy
 from hedgerow.placing.policies.common import downward, levels, mean_costs, upward
 from hedgerow.placing.policies.dcc import two_means
 from hedgerow.placing.policies.mtec import Mtec, expected_minimum
-from hedgerow.placing.policies.petrel import Petrel
+from hedgerow.placing.policies.petrel import petrel
 from hedgerow.placing.view import NO_SLOT, NOT_DRAWN, OUTSIDE, Event
 
 FAILS = {"mean_up_s": 10.0, "mean_down_s": 1.0, "source": "assumed: test"}
@@ -150,7 +150,7 @@ def test_petrel_takes_the_faster_of_two_and_may_draw_one_twice() -> None:
     went: dict[bool, list[int]] = {True: [], False: []}
     for twice in went:
         for seed in range(60):
-            ((p,), _) = Petrel(with_replacement=twice).place([job(view.known)], view, None, np.random.default_rng(seed))
+            ((p,), _) = petrel(with_replacement=twice).place([job(view.known)], view, None, np.random.default_rng(seed))
             went[twice].append(p.replicas[0])
             assert (p.reason.refused == NOT_DRAWN).sum() in ((1, 2) if twice else (1,))
     assert set(went[False]) == {0, 1}  # the slowest never wins against another

@@ -15,7 +15,7 @@ import numpy as np
 from hedgerow.errors import HedgerowError
 from hedgerow.placing.dag import Demand
 from hedgerow.placing.fleet import Fleet
-from hedgerow.placing.policies.common import choose, mean_costs, upward
+from hedgerow.placing.policies.common import choose, in_turn, mean_costs, upward
 from hedgerow.placing.schedule import Problem
 from hedgerow.placing.simulator import run
 from hedgerow.placing.view import DOWN, Believed, Draft, Event, JobRef, Placement, Score, State, View, refused
@@ -204,20 +204,20 @@ class Clairvoyant:
         self, ready: Sequence[JobRef], view: View, state: State, rng: np.random.Generator
     ) -> tuple[list[Placement], State]:
         """See the class; where every device dies too early, as though none did."""
-        draft, placed = Draft(view), []
         rank = upward(view.known.app, *mean_costs(view))
         nearest = np.array([next((a for a, b in times if b > view.now), np.inf) for times in self.deaths])
-        for job in ready:
-            terms, out = draft.terms(job), refused(job, view)
+
+        def rule(draft: Draft, job: JobRef) -> Placement:
+            terms = draft.terms(job)
+            out = refused(job, draft.view, terms)
             device = view.known.candidates[job.work].device
             needed = rank[job.job] - terms["run"].mean()  # whoever holds the output must last until it is used
             dies = view.now + np.add.reduce(list(terms.values())) + needed > nearest[device]
             spared = np.where((out == 0) & dies, DOWN, out)
             spared = spared if (spared == 0).any() else out
-            placed.append(choose(job, "earliest finish on a device that lives", terms, spared, rng))
-            if placed[-1].replicas:
-                draft.book(job, placed[-1].replicas[0])
-        return placed, state
+            return choose(job, "earliest finish on a device that lives", terms, spared, rng)
+
+        return in_turn(ready, view, rule), state
 
     def learn(self, state: State, event: Event) -> State:
         """There is nothing left to learn."""

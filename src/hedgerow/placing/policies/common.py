@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -29,6 +29,16 @@ def choose(
     total = np.where(out > 0, np.inf, np.add.reduce(list(terms.values())))
     chosen, tied = pick(total, rng)
     return Placement(job, chosen, Score(rule, dict(terms), total, out, tied), held and not chosen)
+
+
+def in_turn(ready: Sequence[JobRef], view: View, rule: Callable[[Draft, JobRef], Placement]) -> list[Placement]:
+    """Each ready job in the order given, as ``rule`` places it; it is booked before the next one is looked at."""
+    draft, placed = Draft(view), []
+    for job in ready:
+        placed.append(rule(draft, job))
+        if placed[-1].replicas:
+            draft.book(job, placed[-1].replicas[0])
+    return placed
 
 
 def ordered(ready: Sequence[JobRef], rank: Floats) -> list[int]:

@@ -2,55 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 
-from hedgerow.placing.fleet import Fleet
+from hedgerow.placing.policies.alone import InTurn
 from hedgerow.placing.policies.common import SAME, mask
-from hedgerow.placing.view import NO_SLOT, Draft, Event, JobRef, Placement, Score, State, View, refused
+from hedgerow.placing.view import NO_SLOT, Draft, JobRef, Placement, Score, refused
 
 
-class CondorRank:
+def condor_rank(draft: Draft, job: JobRef, rng: np.random.Generator) -> Placement:
     """START: the owner's rules, and a slot that is free now. Rank of the job: the fastest. Rank of the device: its own.
 
     Raman, Livny & Solomon 1998 (HTCondor's matchmaking) with the usual Rank, a machine's speed. Between equally fast
     devices the one whose own request it is wins, then the first. Where no slot is free a job waits in the queue, not
     on a device, until something ends.
     """
-
-    name = "condor-rank"
-
-    def start(self, fleet: Fleet) -> State:
-        """It remembers nothing."""
-        return None
-
-    def place(
-        self, ready: Sequence[JobRef], view: View, state: State, rng: np.random.Generator
-    ) -> tuple[list[Placement], State]:
-        """See the class."""
-        draft, placed = Draft(view), []
-        for job in ready:
-            c = view.known.candidates[job.work]
-            free = draft.free_at[c.device, 0] <= view.now
-            out = refused(job, view)
-            willing = bool((out == 0).any())
-            out = mask(out, free, NO_SLOT)
-            total = np.where(out > 0, np.inf, c.run_s)
-            able = np.flatnonzero(total <= total.min(initial=np.inf) + SAME)
-            able = able[np.isfinite(total[able])]
-            own = able[c.device[able] == job.home]
-            best = own if len(own) else able
-            chosen = (int(best[0]),) if len(best) else ()
-            reason = Score("the fastest that is willing and free", {"run": c.run_s}, total, out, max(1, len(able)))
-            placed.append(Placement(job, chosen, reason, held=willing and not chosen))
-            if chosen:
-                draft.book(job, chosen[0])
-        return placed, state
-
-    def learn(self, state: State, event: Event) -> State:
-        """It learns nothing."""
-        return state
+    view = draft.view
+    c = view.known.candidates[job.work]
+    free = draft.free_at[c.device, 0] <= view.now
+    out = refused(job, view)
+    willing = bool((out == 0).any())
+    out = mask(out, free, NO_SLOT)
+    total = np.where(out > 0, np.inf, c.run_s)
+    able = np.flatnonzero(total <= total.min(initial=np.inf) + SAME)
+    able = able[np.isfinite(total[able])]
+    own = able[c.device[able] == job.home]
+    best = own if len(own) else able
+    chosen = (int(best[0]),) if len(best) else ()
+    reason = Score("the fastest that is willing and free", {"run": c.run_s}, total, out, max(1, len(able)))
+    return Placement(job, chosen, reason, held=willing and not chosen)
 
 
-POLICY = CondorRank()
+POLICY = InTurn("condor-rank", condor_rank)

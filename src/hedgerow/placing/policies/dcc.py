@@ -7,16 +7,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hedgerow.placing.fleet import Fleet
 from hedgerow.placing.network import Bools, Floats
-from hedgerow.placing.policies.common import choose, extra_seconds, mask
-from hedgerow.placing.view import OUTSIDE, Draft, Event, JobRef, Placement, State, View, refused
+from hedgerow.placing.policies.alone import Forgetful
+from hedgerow.placing.policies.common import choose, extra_seconds, in_turn, mask
+from hedgerow.placing.view import OUTSIDE, Draft, JobRef, Placement, State, View, refused
 
 _STEPS = 100
 
 
 @dataclass(frozen=True)
-class Dcc:
+class Dcc(Forgetful):
     """Least believed execution time, co-running included, in the cluster of the request's home.
 
     k-means with k = 2. IBDASH clusters positions on a map; a fleet file has none, so a device's position is its
@@ -26,31 +26,22 @@ class Dcc:
     name: str = "dcc"
     shared: bool = True
 
-    def start(self, fleet: Fleet) -> State:
-        """It remembers nothing."""
-        return None
-
     def place(
         self, ready: Sequence[JobRef], view: View, state: State, rng: np.random.Generator
     ) -> tuple[list[Placement], State]:
         """See the class."""
-        draft, placed = Draft(view), []
         second = two_means(positions(view))
-        for job in ready:
-            device = view.known.candidates[job.work].device
-            out = refused(job, view)
-            inside = second[device] == second[job.home]
+
+        def rule(draft: Draft, job: JobRef) -> Placement:
+            full = draft.terms(job)
+            out = refused(job, draft.view, full)
+            inside = second[view.known.candidates[job.work].device] == second[job.home]
             if not self.shared or (inside & (out == 0)).any():
                 out = mask(out, inside, OUTSIDE)
-            terms = {"run": draft.terms(job)["run"] + extra_seconds(draft, job)}
-            placed.append(choose(job, "least time in the cluster of home", terms, out, rng))
-            if placed[-1].replicas:
-                draft.book(job, placed[-1].replicas[0])
-        return placed, state
+            terms = {"run": full["run"] + extra_seconds(draft, job)}
+            return choose(job, "least time in the cluster of home", terms, out, rng)
 
-    def learn(self, state: State, event: Event) -> State:
-        """It learns nothing."""
-        return state
+        return in_turn(ready, view, rule), state
 
 
 def positions(view: View) -> Floats:

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-
 import numpy as np
 
-from hedgerow.placing.fleet import Fleet
 from hedgerow.placing.network import Floats
+from hedgerow.placing.policies.alone import InTurn
 from hedgerow.placing.policies.common import choose
-from hedgerow.placing.view import Draft, Event, JobRef, Placement, State, View, refused
+from hedgerow.placing.view import Draft, JobRef, Placement, refused
 
 _PROFILED = np.arange(5)  # running jobs at which IBDASH profiles a device
 
 
-@dataclass(frozen=True)
-class Lats:
+def lats(clamps: bool = False) -> InTurn:
     """argmin of exp(fit(100 - cpu)) + upload: a cubic from jobs to processor %, then ln(latency) by line.
 
     The profile that both are fitted to is what is believed here: n jobs take n/slots of the processor, and a job's
@@ -24,49 +20,34 @@ class Lats:
     above 100 %, and 50 % where a busy device shows less than 10.
     """
 
-    name: str = "lats"
-    clamps: bool = False
+    def rule(draft: Draft, job: JobRef, rng: np.random.Generator) -> Placement:
+        full = draft.terms(job)
+        terms = {"run": predicted(draft, job, clamps), "load": full["load"]}
+        return choose(job, "lowest latency by processor left", terms, refused(job, draft.view, full), rng)
 
-    def start(self, fleet: Fleet) -> State:
-        """It remembers nothing."""
-        return None
-
-    def place(
-        self, ready: Sequence[JobRef], view: View, state: State, rng: np.random.Generator
-    ) -> tuple[list[Placement], State]:
-        """See the class."""
-        draft, placed = Draft(view), []
-        for job in ready:
-            terms = {"run": self.predicted(draft, job), "load": draft.terms(job)["load"]}
-            placed.append(choose(job, "lowest latency by processor left", terms, refused(job, view), rng))
-            if placed[-1].replicas:
-                draft.book(job, placed[-1].replicas[0])
-        return placed, state
-
-    def predicted(self, draft: Draft, job: JobRef) -> Floats:
-        """[C] predicted seconds of the job on each candidate."""
-        view = draft.view
-        c = view.known.candidates[job.work]
-        slots = view.known.slots[c.device].astype(float)
-        used = np.minimum(100.0, 100.0 * _PROFILED[:, None] / slots)  # [5, C]
-        cubic = np.polyfit(_PROFILED, used, 3)  # [4, C]
-        own = view.beliefs.slope[c.device, job.work, job.work]
-        times = c.run_s + np.minimum(_PROFILED[:, None], slots - 1) * own  # [5, C]
-        left = 100.0 - used
-        middle, centre = left.mean(0), np.log(times).mean(0)
-        varied = ((left - middle) ** 2).sum(0)
-        steep = ((left - middle) * (np.log(times) - centre)).sum(0)
-        slope = np.divide(steep, varied, out=np.zeros_like(varied), where=varied > 0)
-        jobs = draft.sent[c.device].sum(1).astype(float)
-        cpu = np.clip(cubic[0] * jobs**3 + cubic[1] * jobs**2 + cubic[2] * jobs + cubic[3], 0.0, None)
-        if self.clamps:
-            cpu = np.where((cpu < 10) & (jobs > 0), 50.0, np.minimum(cpu, 100.0))
-        cpu = np.minimum(cpu, 200.0)  # a cubic runs away beyond what was profiled
-        return np.asarray(np.exp(centre + slope * (100.0 - cpu - middle)))
-
-    def learn(self, state: State, event: Event) -> State:
-        """It learns nothing."""
-        return state
+    return InTurn("lats", rule)
 
 
-POLICY = Lats()
+def predicted(draft: Draft, job: JobRef, clamps: bool = False) -> Floats:
+    """[C] predicted seconds of the job on each candidate."""
+    view = draft.view
+    c = view.known.candidates[job.work]
+    slots = view.known.slots[c.device].astype(float)
+    used = np.minimum(100.0, 100.0 * _PROFILED[:, None] / slots)  # [5, C]
+    cubic = np.polyfit(_PROFILED, used, 3)  # [4, C]
+    own = view.beliefs.slope[c.device, job.work, job.work]
+    times = c.run_s + np.minimum(_PROFILED[:, None], slots - 1) * own  # [5, C]
+    left = 100.0 - used
+    middle, centre = left.mean(0), np.log(times).mean(0)
+    varied = ((left - middle) ** 2).sum(0)
+    steep = ((left - middle) * (np.log(times) - centre)).sum(0)
+    slope = np.divide(steep, varied, out=np.zeros_like(varied), where=varied > 0)
+    jobs = draft.sent[c.device].sum(1).astype(float)
+    cpu = np.clip(cubic[0] * jobs**3 + cubic[1] * jobs**2 + cubic[2] * jobs + cubic[3], 0.0, None)
+    if clamps:
+        cpu = np.where((cpu < 10) & (jobs > 0), 50.0, np.minimum(cpu, 100.0))
+    cpu = np.minimum(cpu, 200.0)  # a cubic runs away beyond what was profiled
+    return np.asarray(np.exp(centre + slope * (100.0 - cpu - middle)))
+
+
+POLICY = lats()

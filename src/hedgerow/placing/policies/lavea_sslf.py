@@ -2,42 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 
-from hedgerow.placing.fleet import Fleet
+from hedgerow.placing.policies.alone import InTurn
 from hedgerow.placing.policies.common import choose
-from hedgerow.placing.view import Draft, Event, JobRef, Placement, State, View, refused
+from hedgerow.placing.view import Draft, JobRef, Placement, refused
 
 
-class LaveaSslf:
+def lavea_sslf(draft: Draft, job: JobRef, rng: np.random.Generator) -> Placement:
     """argmin of transfer in + wait for a slot, as devices advertise it; ties are drawn.
 
     How fast a device is does not count: the scheduling latency ends when the job starts.
     """
-
-    name = "lavea-sslf"
-
-    def start(self, fleet: Fleet) -> State:
-        """It remembers nothing."""
-        return None
-
-    def place(
-        self, ready: Sequence[JobRef], view: View, state: State, rng: np.random.Generator
-    ) -> tuple[list[Placement], State]:
-        """See the class."""
-        draft, placed = Draft(view), []
-        for job in ready:
-            terms = {k: v for k, v in draft.terms(job).items() if k in ("transfer in", "wait")}
-            placed.append(choose(job, "shortest way and wait", terms, refused(job, view), rng))
-            if placed[-1].replicas:
-                draft.book(job, placed[-1].replicas[0])
-        return placed, state
-
-    def learn(self, state: State, event: Event) -> State:
-        """It learns nothing."""
-        return state
+    full = draft.terms(job)
+    terms = {k: v for k, v in full.items() if k in ("transfer in", "wait")}
+    return choose(job, "shortest way and wait", terms, refused(job, draft.view, full), rng)
 
 
-POLICY = LaveaSslf()
+POLICY = InTurn("lavea-sslf", lavea_sslf)
