@@ -158,7 +158,7 @@ def test_a_broken_gguf_file_and_one_that_names_no_architecture_are_one_line(tmp_
             headers.read(file)
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(changes=st.lists(st.tuples(st.integers(0, 4000), st.integers(0, 255)), min_size=1, max_size=6))
 @example(changes=[(8, 255), (12, 255)])
 def test_a_damaged_header_gives_a_model_or_one_line(

@@ -145,6 +145,25 @@ def exact_prompts(body: Body, inputs: Sequence[str], count: int) -> np.ndarray:
     return np.asarray(rows, dtype=np.int64)
 
 
+def answered(
+    generate: Callable[..., list[tuple[str, int, int, str]]], inputs: Sequence[Any], options: Mapping[str, Any]
+) -> list[dict[str, Any]]:
+    """``{prompt, text, prompt_tokens, new_tokens, stop}`` per prompt, of any form's ``generate``."""
+    prompts = [texts.good_text(i) for i in inputs]
+    made = generate(prompts, int(options["new"]), float(options["temperature"]), int(options["seed"]))
+    names = ("prompt", "text", "prompt_tokens", "new_tokens", "stop")
+    return [dict(zip(names, (prompt, *one), strict=True)) for prompt, one in zip(prompts, made, strict=True)]
+
+
+def flops_of(sizes: Geometry, phase: str, size: Size, batch: int) -> Flops | None:
+    """Operations of one call of a phase by formula; a decode step at the mean depth of those that are timed."""
+    if phase in ("prefill", "ttft"):
+        return flops(sizes, batch, size["prompt"], past=size.get("depth", 0), logits=1)
+    if phase == "decode":
+        return flops(sizes, batch, 1, past=decoder_phases.mean_depth(size), logits=1)
+    return None
+
+
 class TorchDecoder:
     """The whole model in torch, through transformers' cache."""
 
@@ -284,10 +303,7 @@ class TorchDecoder:
     # --- the interface -----------------------------------------------------------------------------------------------
     def predict(self, inputs: Sequence[Any], options: Mapping[str, Any]) -> list[dict[str, Any]]:
         """One generated text per prompt."""
-        prompts = [texts.good_text(i) for i in inputs]
-        made = self.generate(prompts, int(options["new"]), float(options["temperature"]), int(options["seed"]))
-        names = ("prompt", "text", "prompt_tokens", "new_tokens", "stop")
-        return [dict(zip(names, (prompt, *one), strict=True)) for prompt, one in zip(prompts, made, strict=True)]
+        return answered(self.generate, inputs, options)
 
     def phases(self, inputs: Sequence[Any], size: Size) -> list[Phase]:
         """ttft, prefill and decode, see :mod:`hedgerow.kinds.decoder_phases`."""
@@ -297,11 +313,7 @@ class TorchDecoder:
 
     def flops(self, phase: str, size: Size, batch: int) -> Flops | None:
         """By formula; a decode step at the mean depth of those that are timed."""
-        if phase in ("prefill", "ttft"):
-            return flops(self._body.sizes, batch, size["prompt"], past=size.get("depth", 0), logits=1)
-        if phase == "decode":
-            return flops(self._body.sizes, batch, 1, past=decoder_phases.mean_depth(size), logits=1)
-        return None
+        return flops_of(self._body.sizes, phase, size, batch)
 
     def _running(self) -> AbstractContextManager[Any]:
         from hedgerow.runtimes.torch import running

@@ -13,11 +13,10 @@ import numpy as np
 
 from hedgerow.cost import Geometry, Memory, Weights, configs, formulas
 from hedgerow.errors import HedgerowError
-from hedgerow.kinds import decoder_phases, texts, transformer
+from hedgerow.kinds import decoder_phases, transformer
 from hedgerow.kinds.arrays import answers_finite
 from hedgerow.kinds.base import Flops, Held, Phase, Size
-from hedgerow.kinds.decoder_engine import BATCH_TOKENS, Body, Likelihood, choose, exact_prompts
-from hedgerow.kinds.transformer_flops import flops
+from hedgerow.kinds.decoder_engine import BATCH_TOKENS, Body, Likelihood, answered, choose, exact_prompts, flops_of
 from hedgerow.runtimes.llama import Llama, Options, open_gguf
 
 FILE = "model.gguf"
@@ -104,10 +103,7 @@ class GgufDecoder:
     # --- the interface -----------------------------------------------------------------------------------------------
     def predict(self, inputs: Sequence[Any], options: Mapping[str, Any]) -> list[dict[str, Any]]:
         """One generated text per prompt."""
-        prompts = [texts.good_text(i) for i in inputs]
-        made = self.generate(prompts, int(options["new"]), float(options["temperature"]), int(options["seed"]))
-        names = ("prompt", "text", "prompt_tokens", "new_tokens", "stop")
-        return [dict(zip(names, (prompt, *one), strict=True)) for prompt, one in zip(prompts, made, strict=True)]
+        return answered(self.generate, inputs, options)
 
     def phases(self, inputs: Sequence[Any], size: Size) -> list[Phase]:
         """ttft, prefill and decode, see :mod:`hedgerow.kinds.decoder_phases`."""
@@ -154,11 +150,7 @@ class GgufDecoder:
 
     def flops(self, phase: str, size: Size, batch: int) -> Flops | None:
         """By formula; a decode step at the mean depth of those that are timed."""
-        if phase in ("prefill", "ttft"):
-            return flops(self._body.sizes, batch, size["prompt"], past=size.get("depth", 0), logits=1)
-        if phase == "decode":
-            return flops(self._body.sizes, batch, 1, past=decoder_phases.mean_depth(size), logits=1)
-        return None
+        return flops_of(self._body.sizes, phase, size, batch)
 
 
 class _Stepper:
