@@ -65,3 +65,22 @@ def test_prune_says_what_it_keeps_and_why(full: Path, capsys: pytest.CaptureFixt
     assert "removed 2 from the cache, 79 B" in said and "trunks/f00" in said and "features" in said
     assert not (full / "trunks" / "f00").exists() and (full / "features" / "b").exists()
     assert main(["data", "--also", "trunks"]) == 2
+
+
+def test_what_cannot_be_removed_or_goes_meanwhile(full: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(path: Path) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    with monkeypatch.context() as patch:
+        patch.setattr("shutil.rmtree", refused)
+        with pytest.raises(HedgerowError, match="cannot remove .*trunks.*Permission denied"):
+            cache.remove(["trunks"])
+    gone, found = full / "trunks" / "f00" / "deep" / "w", Path.rglob
+
+    def racing(self: Path, pattern: str) -> list[Path]:
+        listed = list(found(self, pattern))
+        gone.unlink(missing_ok=True)  # another program tidies up
+        return listed
+
+    monkeypatch.setattr(Path, "rglob", racing)
+    assert next(row for row in cache.made() if row["room"] == "trunks")["bytes"] == 0

@@ -212,6 +212,8 @@ def test_live_records_answer_as_the_snapshot_and_take_in_what_is_added(model: An
         for a, b in zip(snapshot, live):
             assert [r["code"] for r in b["receivers"]] == [r["code"] for r in a["receivers"]]
             assert b["receivers"][0]["records"] == a["receivers"][0]["records"]
+            assert "live records" in b["note"] and "up to record 5" in b["note"]  # no digest of a Pack covers them
+            assert "live" not in a.get("note", "")
         store.add([(exchange("farm", "feathers"), coding("0111"), coding("6201"))], name="b", digest="b")
     after = model.predict(["farm :: feathers"], records=url)[0]
     assert after["receivers"][0]["code"] == "6201"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from hedgerow.report import exchange
@@ -49,8 +50,9 @@ def test_every_text_is_escaped() -> None:
 
 
 def test_texts_that_may_not_be_handed_on_are_not_in_the_page() -> None:
-    closed = record(text="secret straw", kind="lca_link", shareable=False)
+    closed = record(text="secret straw", kind="lca_link", shareable=False, use="secret bedding")
     told = exchange.story([closed, record(text="open straw"), record(text="my straw", shareable=False)], {})
+    assert "secret" not in json.dumps(told)  # --json says no more than the page
     page = exchange.page(told)
     assert "secret" not in page and "open straw" in page and "my straw" in page and "not to be handed on" in page
 

@@ -293,3 +293,16 @@ def test_options_of_a_sampled_task_are_checked(data_cache: Path) -> None:
         recipe.task("toy", {"test": 0})
     with pytest.raises(HedgerowError, match="unknown key"):
         recipe.task("toy", {"tset": 5})
+
+
+def test_no_text_of_the_list_to_check_is_a_formula(tmp_path: Path) -> None:
+    from types import SimpleNamespace
+
+    from hedgerow.run import seeds
+    from hedgerow.systems.isic.verdict import _expected
+
+    best = {"candidates": [{"p": 0.9, "code": "0111", "title": "t"}]}
+    engine = SimpleNamespace(predict=lambda texts, options: [best] * len(texts))
+    run: Any = SimpleNamespace(seeds=seeds(0), folder=tmp_path)
+    _expected(engine, [SimpleNamespace(line=2, text="=1+1")], 0.5, run)
+    assert "2,'=1+1,0111" in (tmp_path / "check-these-100.csv").read_text()

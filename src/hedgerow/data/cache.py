@@ -5,7 +5,9 @@ Nobody can know which of it is still wanted: a thin Pack somewhere on the disk m
 
 from __future__ import annotations
 
+import os
 import shutil
+import stat
 import time
 from collections.abc import Collection
 from pathlib import Path
@@ -40,8 +42,12 @@ def remove(rooms: Collection[str]) -> list[dict[str, Any]]:
     gone = []
     for room in dict.fromkeys(rooms):
         for path in _entries(room):
-            gone.append(_entry(room, path))
-            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+            said = _entry(room, path)
+            try:
+                shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+            except OSError as e:
+                raise HedgerowError(f"cannot remove {path}: {e.strerror or e}; what came before it is gone") from e
+            gone.append(said)
     return gone
 
 
@@ -51,9 +57,17 @@ def _entries(room: str) -> list[Path]:
     return sorted(p for p in folder.iterdir() if not p.name.startswith(".")) if folder.is_dir() else []
 
 
+def _lstat(path: Path) -> os.stat_result | None:
+    """None when another program removed it meanwhile."""
+    try:
+        return path.lstat()
+    except FileNotFoundError:
+        return None
+
+
 def _entry(room: str, path: Path) -> dict[str, Any]:
     inside = [path, *(path.rglob("*") if path.is_dir() and not path.is_symlink() else ())]
-    found = [p.lstat() for p in inside]
-    size = sum(s.st_size for p, s in zip(inside, found, strict=True) if p.is_symlink() or not p.is_dir())
-    days = (time.time() - max(s.st_mtime for s in found)) / 86_400
+    found = [s for s in map(_lstat, inside) if s is not None]
+    size = sum(s.st_size for s in found if not stat.S_ISDIR(s.st_mode))
+    days = (time.time() - max((s.st_mtime for s in found), default=time.time())) / 86_400
     return {"room": room, "name": path.name, "bytes": size, "days": round(max(0.0, days), 1)}

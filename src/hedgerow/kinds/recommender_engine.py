@@ -251,7 +251,7 @@ class Recommender:
             own = ranked.links[i]
             shown = source.records([int(n) for n in links.example[own[: chosen.evidence]]])
             receivers.append(self._receiver(ranked, i, levels[links.donor[own[0]]], shown, chosen.texts))
-        notes = [donor.note, "" if receivers else "no record speaks for a taker" + _under(wanted)]
+        notes = [source.remark, donor.note, "" if receivers else "no record speaks for a taker" + _under(wanted)]
         answer: dict[str, Any] = {
             "id": ask.id,
             "donor": ask.donor,

@@ -86,6 +86,11 @@ class Source(Protocol):
     index: WasteIndex
     whole: bool  # whether links(None) is cheap: everything in memory
 
+    @property
+    def remark(self) -> str:
+        """What an answer says of where it comes from; '' for the Pack's own records, which its digest covers."""
+        ...
+
     def links(self, wastes: np.ndarray | None, wanted: Filter) -> Links:
         """Links of these wastes (numbers in the index; None: all) that pass the filter."""
         ...
@@ -150,6 +155,7 @@ class Snapshot:
     """Records in memory, all of them looked at for each question."""
 
     whole = True
+    remark = ""
 
     def __init__(self, kept: Sequence[Kept], tree: Tree, vectors: np.ndarray | None = None) -> None:
         self.kept = kept
@@ -210,6 +216,11 @@ class Live:
         self._place: dict[int, int] = {}
         self.index = WasteIndex([])
         self.refresh()
+
+    @property
+    def remark(self) -> str:
+        """See :class:`Source`: the Pack's digest does not cover these, so an answer says how far they went."""
+        return f"from live records, {self._store.where} up to record {self._state.exchanges}"
 
     def refresh(self) -> None:
         """Take in what was added since, by whomever."""

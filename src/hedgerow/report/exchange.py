@@ -1,7 +1,8 @@
 """One page of waste exchanges: who gives to whom, every record to browse, and recommendations with their evidence.
 
-Drawn from the JSON that :func:`story` gathers. One file, nothing fetched, every text escaped; a text whose licence does
-not let it be handed on is not in the page at all.
+Drawn from the JSON that :func:`story` gathers. One file, nothing fetched, every text escaped. A text whose licence does
+not let it be handed on is not in the page at all, but for the reader's own list (kind ``user``), which is theirs to
+read: a page of such a list is not for handing on.
 """
 
 from __future__ import annotations
@@ -89,7 +90,8 @@ def _shown(r: Json) -> dict[str, Any]:
         "ewc": r["waste"]["ewc"],
         "receiver": taker if texts else None,
         "receiver_isic": r["receiver"]["isic"],
-        **{key: r[key] for key in ("kind", "source", "status", "country", "use", "citation", "id")},
+        "use": r["use"] if texts else None,
+        **{key: r[key] for key in ("kind", "source", "status", "country", "citation", "id")},
     }
 
 

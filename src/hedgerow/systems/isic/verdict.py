@@ -19,6 +19,7 @@ from hedgerow.systems.isic import linear, models, parts
 from hedgerow.systems.isic.models import Model
 from hedgerow.systems.isic.parts import Fold
 from hedgerow.systems.isic.task import IsicTask
+from hedgerow.systems.isic.waste_cells import safe_cell
 
 CHEAPER = {"linear": "exact-majority", "encoder": "linear", "lm": "linear", "finetuned": "linear"}
 
@@ -102,7 +103,7 @@ def _expected(engine: Any, rows: Sequence[Any], bar: float, run: Run) -> dict[st
     write.writerow(["line", "text", "code", "title", "p", "right"])
     for i in picked:
         first = asked[i]["candidates"][0]
-        write.writerow([rows[i].line, rows[i].text, first["code"], first["title"], f"{first['p']:.3f}", ""])
+        write.writerow([rows[i].line, safe_cell(rows[i].text), first["code"], first["title"], f"{first['p']:.3f}", ""])
     path = run.folder / "check-these-100.csv"
     files.write_text(path, table.getvalue())
     return {"rows": len(rows), "expected_covered": len(sure) / len(rows), "sample": path.name, "sampled": len(picked)}
