@@ -73,7 +73,7 @@ def test_what_cannot_be_removed_or_goes_meanwhile(full: Path, monkeypatch: pytes
 
     with monkeypatch.context() as patch:
         patch.setattr("shutil.rmtree", refused)
-        with pytest.raises(HedgerowError, match="cannot remove .*trunks.*Permission denied"):
+        with pytest.raises(HedgerowError, match=r"cannot remove .*trunks.*Permission denied"):
             cache.remove(["trunks"])
     gone, found = full / "trunks" / "f00" / "deep" / "w", Path.rglob
 
