@@ -46,6 +46,11 @@ def test_container_limits_bound_memory_and_cores(monkeypatch: pytest.MonkeyPatch
     }
     monkeypatch.setattr(device, "_words", lambda path: files_of.get(path, []))
     assert device.available_bytes() == 1073741824 - 1000000000
+    kept = ["active_file", "7", "inactive_file", "600000000", "workingset", "0"]  # by files, given up when asked
+    for name, words in (("memory.stat", kept), ("memory/memory.stat", ["total_inactive_file", "600000000"])):
+        stat = {**files_of, f"/sys/fs/cgroup/{name}": words}
+        monkeypatch.setattr(device, "_words", lambda path, stat=stat: stat.get(path, []))
+        assert device.available_bytes() == 1073741824 - 400000000
     assert device.probe().cores == 1
     assert device.probe().memory_bytes == 1 << 30
 

@@ -77,6 +77,15 @@ def _cgroup(v2: str, v1: str) -> int | None:
     return None
 
 
+def _cached() -> int:
+    """Bytes of files that this cgroup keeps in memory and gives up when asked: they count as used there."""
+    for file, name in (("memory.stat", "inactive_file"), ("memory/memory.stat", "total_inactive_file")):
+        words = _words(f"/sys/fs/cgroup/{file}")
+        if name in words[:-1] and (number := words[words.index(name) + 1]).isdecimal():
+            return int(number)
+    return 0
+
+
 def available_bytes() -> int:
     """Memory that a new process can still take: the system's, or what is left under the container's limit."""
     import psutil
@@ -84,7 +93,9 @@ def available_bytes() -> int:
     free = int(psutil.virtual_memory().available)
     limit = _cgroup("memory.max", "memory/memory.limit_in_bytes")
     used = _cgroup("memory.current", "memory/memory.usage_in_bytes")
-    return min(free, max(0, limit - used)) if limit is not None and used is not None else free
+    if limit is None or used is None:
+        return free
+    return min(free, max(0, limit - max(0, used - _cached())))
 
 
 def load_average() -> float | None:
