@@ -72,7 +72,7 @@ def test_an_own_file_that_fits_and_one_that_does_not(run: Run, tmp_path: Path) -
     [
         (("--attention", "mqx"), ("attention",)),
         (("--format", "q4km"), ("did you mean 'q4_k_m'",)),
-        (("--cache", "q8"), ("no weight format is called 'q8'", "q8_0")),
+        (("--cache", "q8"), ("no type of the KV cache is called 'q8'", "q8_0, q4_0, q4_1")),
         (("--fits", "much"), ("no size of memory",)),
         (("--max-params", "big"), ("no number of parameters",)),
         (("--owner", "Gogle"), ("did you mean 'google'",)),
@@ -134,9 +134,21 @@ def test_weigh_imports_a_device_that_cannot_install_hedgerow(run: Run, tmp_path:
     bench.write_text(json.dumps(rows))
     said = run("weigh", "--import", bench, "--output", device)
     assert said.code == 0 and "Cortex-X3, 4 threads, q8_0; assumed: cost of a layer" in said.err
+    run("catalogue", "--fits", f"{device}@4096").failed("states no memory: add memory_bytes", "--fits 8GiB@4096")
+    run("weigh", "--import", bench, "--output", device, "--device-memory", "8GiB")
+    assert run("catalogue", "--name", "SmolLM-135M", "--fits", f"{device}@2048").code == 0
     asked = run("catalogue", "--name", "SmolLM-135M", "--format", "q8_0", "--on", device, "--threads", "4", "--json")
     step = asked.json["entries"][0]["predicted"]["decode"]
     assert step["ms"] == pytest.approx(1e3 / 32, rel=0.05)  # the same network as the one that ran
     bench.write_text(json.dumps([rows[0], {**rows[1], "avg_ns": -1}]))
     run("weigh", "--import", bench, "--output", tmp_path / "never.json").failed("row 2: avg_ns")
     assert not (tmp_path / "never.json").exists()
+
+
+def test_slips_of_weigh_are_one_line_each(run: Run, tmp_path: Path) -> None:
+    run("weigh", "nofile.gguf").failed("there is no file nofile.gguf")
+    run("weigh", "nofile.gguf", "--limit", "3").failed("--limit is of --suite", code=2)
+    file = gguf(tmp_path / "mine.gguf")
+    said = run("weigh", file, "--energy", "nofile.csv")
+    said.failed("nofile.csv cannot be read as a plug's log: No such file")
+    assert said.err.count("nofile.csv") == 1

@@ -158,6 +158,16 @@ def test_compare_in_a_table_and_as_json(run: Run, tmp_path: Path) -> None:
     run("compare", fast, good, "--y", "accurasy").failed("accurasy", "did you mean 'accuracy'")
 
 
+def test_a_comparison_of_nothing_is_one_line_and_a_fault(run: Run, tmp_path: Path) -> None:
+    pack = cli_echo.save(tmp_path / "fast", name="fast")
+    add_cost(pack, 1.0)
+    add_score(pack, 0.4)
+    for asked in (("--device", "nope"), ("--threads", "9")):
+        said = run("compare", pack, *asked)
+        assert said.code == 1 and "not weighed on device" in said.err and len(said.err.splitlines()) == 1, said
+        assert run("compare", pack, *asked, "--json").code == 1
+
+
 def test_data_lists_what_there_is(run: Run) -> None:
     said = run("data")
     assert said.code == 0 and "minilm" in said.out and "to fetch" in said.out

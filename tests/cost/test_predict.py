@@ -91,6 +91,10 @@ def test_a_device_without_rates_names_what_it_has() -> None:
     device = DEVICE.model_copy(update={"rates": (TRUTH,)})
     with pytest.raises(HedgerowError, match="no rates for 4 threads: it has made with 1"):
         predict.rates_for(device, 4)
+    probed = TRUTH.model_copy(update={"runtime": {"library": "llama.cpp", "version": "1"}})
+    alone = probed.model_copy(update={"decode": {}, "prefill": {}, "threads": 2})  # only the plain bandwidth
+    with pytest.raises(HedgerowError, match=r"it has llama\.cpp with 1$"):
+        predict.rates_for(device.model_copy(update={"rates": (probed, alone)}), 4)
     with pytest.raises(HedgerowError, match=r"of llama\.cpp"):
         predict.rates_for(device, 1, {"name": "llama.cpp"})
 

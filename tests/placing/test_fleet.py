@@ -126,6 +126,14 @@ def test_a_missing_or_broken_file_is_one_line(tmp_path: Path) -> None:
         Fleet.open(tmp_path / "broken.toml")
 
 
+def test_a_profile_without_memory_is_named(tmp_path: Path) -> None:
+    """Such as `weigh --import` makes: llama-bench's file says nothing of it."""
+    files.write_json(tmp_path / "phone.json", {**f.OTHER.model_dump(mode="json"), "memory_bytes": 0})
+    data = {"home": "a", "devices": [{"name": "a", "tier": "edge", "profile": "phone.json"}]}
+    with pytest.raises(HedgerowError, match=r"phone\.json states no memory: add memory_bytes"):
+        Fleet.of(data, "x.toml", tmp_path)
+
+
 def test_a_profile_gives_fingerprint_memory_and_cores(tmp_path: Path) -> None:
     files.write_json(tmp_path / "device.json", f.OTHER.model_dump(mode="json"))
     data = {"home": "a", "devices": [{"name": "a", "tier": "edge", "profile": "device.json"}]}

@@ -43,7 +43,9 @@ def test_a_budget_of_a_probed_device_and_of_this_one(tmp_path: Path) -> None:
     with pytest.raises(HedgerowError, match="missing"):
         fits.budget(f"{tmp_path / 'absent.json'}@1024")
     file.write_text(json.dumps(device.model_copy(update={"memory_bytes": 0}).model_dump(mode="json")))
-    with pytest.raises(HedgerowError, match="does not say how much memory phone has: write 8GiB@1024"):
+    with pytest.raises(
+        HedgerowError, match=r"device\.json states no memory: add memory_bytes \(or give --fits 8GiB@1024\)"
+    ):
         fits.budget(f"{file}@1024")
 
 

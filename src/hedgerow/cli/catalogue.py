@@ -116,7 +116,14 @@ def catalogue(
 
 
 def before_loading(
-    paths: list[Path], bench: Path | None, output: Path, fits: str | None, cache: str, ubatch: int, as_json: bool
+    paths: list[Path],
+    bench: Path | None,
+    output: Path,
+    fits: str | None,
+    cache: str,
+    ubatch: int,
+    as_json: bool,
+    memory: str | None = None,
 ) -> None:
     """What ``weigh`` answers without measuring: whether models fit (``--fits``), and a device from llama-bench.
 
@@ -129,7 +136,7 @@ def before_loading(
 
     with json_only(as_json) as out:
         if bench is not None:
-            device = import_bench(bench, paths)
+            device = import_bench(bench, paths, memory_bytes=fitting.size_of(memory) if memory else 0)
             files.write_json(output, device.model_dump(mode="json"))
             for rates in device.rates:
                 assumed = f"; assumed: {', '.join(rates.assumed)}" if rates.assumed else ""

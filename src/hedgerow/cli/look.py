@@ -109,13 +109,25 @@ def compare(
             _plot(found, plot)
         if as_json:
             emit(found, out)
-            return
+            return _refuse_if_empty(found)
         for drawn in compare_tables(found):
             draw(drawn)
         for left in found["left_out"]:
             print(f"left out: {left['name']} ({left['variant']}): {left['why']}")
+        _refuse_if_empty(found)
         if found["note"]:
             print(found["note"])
+
+
+def _refuse_if_empty(found: dict[str, Any]) -> None:
+    """HedgerowError when every form was left out: nothing was compared."""
+    if not found["groups"]:
+        raise HedgerowError(
+            f"nothing to compare: all {len(found['left_out'])} forms are left out, the first one because it is "
+            f"{found['left_out'][0]['why']}"
+            if found["left_out"]
+            else "nothing to compare: no Pack has a form"
+        )
 
 
 def _plot(found: dict[str, Any], path: Path) -> None:

@@ -59,6 +59,9 @@ def weigh(
     fits: Annotated[
         str | None, typer.Option(metavar="4GiB@4096", help="Only whether they fit; refused with the number if not.")
     ] = None,
+    device_memory: Annotated[
+        str | None, typer.Option(metavar="8GiB", help="Of --import: memory of that device, which its file lacks.")
+    ] = None,
     bench: Annotated[
         Path | None, typer.Option("--import", metavar="BENCH.json", help="A device from llama-bench; see --output.")
     ] = None,
@@ -82,7 +85,9 @@ def weigh(
     if bench is not None or fits is not None:
         from hedgerow.cli.catalogue import before_loading
 
-        return before_loading(packs or [], bench, output, fits, cache or "f16", ubatch or 512, as_json)
+        return before_loading(packs or [], bench, output, fits, cache or "f16", ubatch or 512, as_json, device_memory)
+    if not suite and (limit is not None or shots is not None):
+        raise click.UsageError(f"--{'limit' if limit is not None else 'shots'} is of --suite, which was not given")
     if not packs and profile is None and not probe:
         raise click.UsageError("give models to weigh, --probe, or --profile FILE")
     if style not in ("table", "llama-bench"):

@@ -46,6 +46,8 @@ def known(name: str, among: Iterable[str] = MIXES) -> str:
     """``name`` in small letters when it is ``among`` the known ones; HedgerowError with the nearest otherwise."""
     small = name.strip().lower().replace("-", "_")
     if small not in among:
+        if among is CACHES:
+            raise HedgerowError(f"no type of the KV cache is called '{name}': take one of {', '.join(CACHES)}")
         raise HedgerowError(f"no weight format is called '{name}'{did_you_mean(small, among)}")
     return small
 

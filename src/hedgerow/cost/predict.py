@@ -180,15 +180,20 @@ def _prediction(
     )
 
 
+def _library(rates: Rates) -> str:
+    """A probe writes the runtime's own 'library', an import and older files 'name'."""
+    return rates.runtime.get("name") or rates.runtime.get("library") or "a runtime without a name"
+
+
 def rates_for(device: Device, threads: int, runtime: dict[str, str] | None = None) -> Rates:
     """The device's rates for that many threads, of that runtime's library when one is named, the newest of several.
 
     Raises HedgerowError naming what there is.
     """
     library = (runtime or {}).get("name")
-    fitting = [r for r in device.rates if r.threads == threads and library in (None, r.runtime.get("name"))]
+    fitting = [r for r in device.rates if r.threads == threads and library in (None, _library(r))]
     if not fitting:
-        have = ", ".join(sorted({f"{r.runtime.get('name', '?')} with {r.threads}" for r in device.rates}))
+        have = ", ".join(sorted({f"{_library(r)} with {r.threads}" for r in device.rates if r.decode or r.prefill}))
         raise HedgerowError(
             f"{device.name} has no rates for {threads} threads{f' of {library}' if library else ''}: "
             + (f"it has {have}" if have else "probe it there with hedgerow weigh --probe FILE")

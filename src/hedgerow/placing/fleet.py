@@ -274,6 +274,8 @@ def _device(entry: Mapping[str, Any], i: int, where: str, folder: Path) -> Devic
     profile = given.get("profile")
     if isinstance(profile, str):
         probed = check(cost.Device, files.read_json(folder / profile), f"{at}: {folder / profile}")
+        if "memory" not in given and not probed.memory_bytes:  # llama-bench's file does not say
+            raise HedgerowError(f"{at}: {folder / profile} states no memory: add memory_bytes there, or memory here")
         given.setdefault("memory", probed.memory_bytes)
         given.setdefault("cores", probed.cores)
         device = check(Device, given, at)

@@ -19,7 +19,9 @@ def read_plug(path: Path) -> list[tuple[float, float]]:
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as e:
+    except OSError as e:
+        raise HedgerowError(f"{path} cannot be read as a plug's log: {e.strerror or e}") from e
+    except UnicodeDecodeError as e:
         raise HedgerowError(f"{path} cannot be read as a plug's log: {e}") from e
     reader = csv.DictReader(text[: text.rfind("\n") + 1].splitlines())
     if not {"time", "watts"} <= set(reader.fieldnames or ()):

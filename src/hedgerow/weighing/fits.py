@@ -86,7 +86,7 @@ def budget(text: str, default_context: int = 2048) -> Budget:
     if what.endswith(".json"):
         device = check(Device, files.read_json(Path(what)), what)
         if not device.memory_bytes:  # llama-bench's file does not say
-            raise HedgerowError(f"{what} does not say how much memory {device.name} has: write 8GiB@{context}")
+            raise HedgerowError(f"{what} states no memory: add memory_bytes (or give --fits 8GiB@{context})")
         return Budget(bytes=device.memory_bytes, context=context, device=f"all memory of {device.name}")
     return Budget(bytes=size_of(what), context=context, device="as stated")
 

@@ -71,6 +71,8 @@ def subject_of(what: Model | Pack | str | Path) -> Subject:
             return Subject(what.path, what.info.name, what.digest, what)
         case str() | Path():
             path = Path(what)
+            if path.suffix == ".gguf" and not path.exists():
+                raise HedgerowError(f"there is no file {path}")
             if path.is_file():
                 kinds.form_of_file(path)  # refuses what is no whole GGUF file
                 return Subject(path, path.stem, files.sha256(path))
