@@ -34,19 +34,21 @@ def gguf(path: Path) -> Path:
 
 
 def test_the_question_of_the_survey_in_one_line(run: Run) -> None:
-    asked = ("catalogue", "--max-params", "500M", "--attention", "gqa", "--fits", "4GiB@4096")
+    asked = ("catalogue", "--max-params", "500M", "--attention", "gqa", "--fits", "4GiB@2048")
     said = run(*asked)
     assert said.code == 0 and said.err == ""
     for words in ("SmolLM-135M", "59 models in version 1", "70 in versions 2 and 3", "7 of the table's 68",
-                  "No coding score", "4,096 tokens of context"):  # fmt: skip
+                  "No coding score", "2,048 tokens of context"):  # fmt: skip
         assert words in said.out, words
-    assert "Qwen1.5-0.5B" not in said.out
+    assert "Qwen1.5-0.5B" not in said.out and "Left out" not in said.out
+    longer = run(*asked[:-1], "4GiB@4096").out  # more than the positions that some of them were made for
+    assert "Shown here: 2 of" in longer and "positions are fewer than 4,096: SmolLM-135M (2,048)" in longer
     what = run(*asked, "--json").json
     first = what["entries"][0]
     assert first["name"] == "SmolLM-135M" and first["parameters"] == 134_515_008
     assert first["memory"]["total"] == sum(first["memory"][k] for k in ("weights", "kv", "compute", "other"))
     assert first["scores"] == {"commonsense": 43.0, "problem_solving": 40.1, "mathematics": 2.3}
-    assert "5-shot" in first["scores_source"] and what["query"]["context"] == 4096
+    assert "5-shot" in first["scores_source"] and what["query"]["context"] == 2048
 
 
 def test_few_rows_are_explained_with_what_sources_do_not_agree_on(run: Run) -> None:
@@ -60,6 +62,12 @@ def test_an_own_file_that_fits_and_one_that_does_not(run: Run, tmp_path: Path) -
     assert said.code == 0 and "fits" in said.out and "mine" in said.out and "SmolLM" not in said.out.split("Counts")[0]
     beside = run("catalogue", file, "--survey", "--max-params", "200M")
     assert "mine" in beside.out and "SmolLM-135M" in beside.out
+    long = run("catalogue", file, "--fits", "64MiB@5000")
+    assert (
+        long.code == 1 and "has 4,096 positions, fewer than the 5,000" in long.err and "too few positions" in long.out
+    )
+    assert run("weigh", file, "--fits", "64MiB@4096").code == 0 and run("weigh", file, "--fits", "64MiB@4097").code == 1
+    assert "4,096 positions, fewer than the 8,192" in run("catalogue", file, "--context", "8192").out
     small = run("catalogue", file, "--fits", "100kB@1000")
     assert small.code == 1 and "does not fit" in small.out
     assert "needs" in small.err and "available" in small.err and "not loaded" in small.err

@@ -128,3 +128,16 @@ def test_an_own_file_is_a_row_like_the_others(tmp_path: Path) -> None:
 def test_a_slip_of_the_pen_is_one_line(wrong: dict[str, Any], says: str) -> None:
     with pytest.raises(HedgerowError, match=says):
         catalogue.query(**wrong)
+
+
+def test_a_context_beyond_a_models_positions_does_not_pass_and_is_said() -> None:
+    plenty = 64 << 30
+    assert "SmolLM-135M" in names(budget=plenty, context=2048)  # it was made for 2,048 positions
+    long = Query(budget=plenty, context=2049)
+    assert "SmolLM-135M" not in names(budget=plenty, context=2049) and "Qwen2-0.5B" in names(
+        budget=plenty, context=2049
+    )
+    assert catalogue.too_short(long)["SmolLM-135M"] == 2048 and "Qwen2-0.5B" not in catalogue.too_short(long)
+    assert catalogue.too_short(long.model_copy(update={"budget": 1 << 20})) == {}  # those lack the memory first
+    (shown,) = catalogue.entries(Query(names=("SmolLM-135M",), context=8192))
+    assert "2,048 positions, fewer than the 8,192 tokens" in shown.beyond

@@ -115,6 +115,7 @@ class Entry(Record):
     memory: Memory | None = None  # by formula
     flops_per_token: float | None = None  # one decode step at half the context
     fits: bool | None = None  # None: no budget was stated
+    beyond: str = ""  # why the context asked for is more than the model was made for; '' where it is not
     predicted: dict[str, Prediction] = {}  # prefill and decode on a probed device; {} for a model that does not fit
 
 
@@ -190,6 +191,18 @@ def entries(asked: Query, paths: Sequence[str | Path] = ()) -> list[Entry]:
     return [e for e in [*mine, *survey] if _passes(e, asked)]
 
 
+def too_short(asked: Query) -> dict[str, int]:
+    """Name -> positions of the survey's models that pass but for a context that is longer than their positions.
+
+    {} where no budget is stated: then nothing is left out for it.
+    """
+    if asked.budget is None:
+        return {}
+    free = entries(asked.model_copy(update={"budget": None}))
+    return {e.name: e.geometry.positions for e in free
+            if e.beyond and e.memory and (e.memory.total or 0) <= asked.budget}  # fmt: skip
+
+
 def with_times(found: Sequence[Entry], device: Device, threads: int, prompt: int, depth: int) -> list[Entry]:
     """The rows with the times that the device's rates predict: ``prompt`` tokens in one call, a step at ``depth``.
 
@@ -225,6 +238,7 @@ def as_json(asked: Query, found: Sequence[Entry]) -> dict[str, Any]:
         "query": asked.model_dump(mode="json"),
         "sources": load().source,
         "data_sets": load().data_sets,
+        "too_few_positions": too_short(asked),
         "entries": [e.model_dump(mode="json") for e in found],
     }
 
@@ -285,7 +299,12 @@ def _costs(sizes: Geometry, held: Weights, asked: Query) -> dict[str, Any]:
         "weights": held,
         "memory": memory,
         "flops_per_token": formulas.flops(sizes, 1, asked.context // 2),
-        "fits": None if asked.budget is None else (memory.total or 0) <= asked.budget,
+        "fits": None
+        if asked.budget is None
+        else (memory.total or 0) <= asked.budget and asked.context <= sizes.positions,
+        "beyond": ""
+        if asked.context <= sizes.positions
+        else f"it has {sizes.positions:,} positions, fewer than the {asked.context:,} tokens of context asked for",
     }
 
 

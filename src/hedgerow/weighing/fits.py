@@ -36,6 +36,7 @@ class Fit(Record):
     needed: Memory  # by formula; the runtime's own code and tokenizer are not in it
     available: int
     device: str
+    positions: int  # that the model was made for: a longer context does not fit, whatever the memory
     fits: bool
     largest_context: int | None  # the longest that fits, None: not even one token
 
@@ -114,7 +115,8 @@ def fit(
         needed=needed,
         available=allowed.bytes,
         device=allowed.device,
-        fits=total <= allowed.bytes,
+        positions=sizes.positions,
+        fits=total <= allowed.bytes and allowed.context <= sizes.positions,
         largest_context=formulas.largest_context(sizes, held, allowed.bytes, options),  # type: ignore[arg-type]
     )
 
@@ -131,6 +133,11 @@ def refuse(answer: Fit) -> None:
     """HedgerowError with the numbers when the model does not fit; nothing otherwise. Called before loading."""
     if answer.fits:
         return
+    if answer.context > answer.positions:
+        raise HedgerowError(
+            f"{answer.where} has {answer.positions:,} positions, fewer than the {answer.context:,} tokens of context "
+            f"asked for: ask for @{answer.positions} or less; it was not loaded"
+        )
     longest = answer.largest_context
     more = f"; {longest:,} tokens would fit" if longest else "; no context would fit"
     raise HedgerowError(f"{answer.where} {answer.line()}{more}; it was not loaded")

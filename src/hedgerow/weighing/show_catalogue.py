@@ -60,6 +60,10 @@ def catalogue_tables(
     if few and len(few) <= _DETAILED:
         parts.extend(Text(line) for entry in few for line in _details(entry))
         parts.append(Text())
+    short = {} if own and not survey else catalogue.too_short(query)
+    if short:
+        names = ", ".join(f"{name} ({positions:,})" for name, positions in short.items())
+        parts.append(Text(f"Left out, since their positions are fewer than {query.context:,}: {names}."))
     parts.append(Text(_below(query, len(survey), len(own), bool(few)), style="dim"))
     return parts
 
@@ -121,6 +125,7 @@ def _details(e: Entry) -> list[str]:
             f"  trained   {tokens} tokens; data: {sets}; {', '.join(e.algorithm) or 'no special algorithm known'}"
         )
     lines += [f"  differs   {d.field}: authors' table {d.table}; {d.other} ({d.source})" for d in e.differs]
+    lines += [f"  context   {e.beyond}"] if e.beyond else []
     lines += [f"  note      {e.note}"] if e.note else []
     return lines
 
@@ -130,7 +135,8 @@ def _below(query: Query, shown: int, mine: int, any_rows: bool) -> str:
     lines = [catalogue.counts(shown, mine)]
     if any_rows:
         lines.append(
-            "By formula, nothing measured. Body: parameters that every token is multiplied by; attention: query and "
+            "By formula, nothing measured. Body: parameters that every token is multiplied by, more than params (those "
+            "stored) where layers share one FFN; comm., prob., math: published means; attention: query and "
             f"key-value heads, ~ sliding window; buffers: llama.cpp, flash attention, micro-batch {query.ubatch}; "
             f"FLOPs of one token at depth {query.context // 2:,}. The runtime itself comes on top (tens of MiB)."
         )
@@ -151,7 +157,13 @@ def times_table(found: Sequence[Entry], device: Device, threads: int, prompt: in
     for e in found:
         cells = [e.name if len(e.name) <= _NAME else e.name[: _NAME - 1] + "…"]
         if not e.predicted:
-            table.add_row(*cells, Text("does not fit" if e.memory else _DASH, style="red" if e.memory else ""))
+            table.add_row(
+                *cells,
+                Text(
+                    ("too few positions" if e.beyond else "does not fit") if e.memory else _DASH,
+                    style="red" if e.memory else "",
+                ),
+            )
             continue
         for phase in ("prefill", "decode"):
             p = e.predicted[phase]
@@ -174,6 +186,7 @@ def fit_table(answers: Sequence[Fit]) -> Table:
         n = a.needed
         parts = [mebibytes(v) for v in (n.weights, n.kv, n.compute, n.other, n.total, a.available)]
         longest = _DASH if a.largest_context is None else f"{a.largest_context:,}"
-        verdict = Text("fits", style="green") if a.fits else Text("does not fit", style="red")
+        wrong = "too few positions" if a.context > a.positions else "does not fit"
+        verdict = Text("fits", style="green") if a.fits else Text(wrong, style="red")
         table.add_row(a.name, f"{a.context:,}", *parts, longest, verdict)
     return table
