@@ -109,6 +109,24 @@ class TestReal:
         with pytest.raises(HedgerowError, match="no code '9999'"):
             crosswalk("9999", "ISIC4", "NACE2")
 
+    def test_no_code_is_read_as_another(self) -> None:
+        """Every NACE code as written, without dot, and without its leading zero: itself, or nobody knows which."""
+        for code in schemes.graph().titles["NACE2"]:
+            assert schemes.read_code(code, "NACE2") == (code, "")
+            if code[:1] != "0":
+                continue
+            assert schemes.read_code(code.replace(".", ""), "NACE2")[0] == code
+            if "." in code:
+                read, remark = schemes.read_code(code[1:], "NACE2")
+                assert read == code and "leading zero" in remark
+            if len(code) == 5:
+                try:
+                    assert schemes.read_code(code[1:].replace(".", ""), "NACE2")[0] == code
+                except HedgerowError as e:
+                    assert "write it in full" in str(e)
+        with pytest.raises(HedgerowError, match=r"can be '14\.1', or '01\.41'"):
+            schemes.read_code("141", "NACE2")
+
     def test_codes_that_lost_a_zero_are_left_out(self) -> None:
         assert "1411" not in schemes.graph().titles["SBI2008"]
         assert crosswalk("1413", "SBI2008")[0].code == "1410"

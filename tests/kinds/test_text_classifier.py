@@ -321,6 +321,13 @@ def test_an_unknown_code_falls_back_to_the_text_and_says_so(model: Model) -> Non
     assert "no text to answer from" in wrong(model.predict, [{**row, "text": ""}])
 
 
+def test_a_repaired_code_is_used_and_said(model: Model) -> None:
+    answer = model.predict([{"text": "irrigated rice farm", "code": "1.11", "scheme": "NACE2"}])[0]
+    assert answer["via"] == {"scheme": "NACE2", "code": "01.11", "classes": ["0111", "0112"]}
+    assert answer["note"] == "'1.11' read as '01.11': a leading zero was lost"
+    jsonschema.validate(answer, KIND.schema)
+
+
 def test_nobody_pays_for_a_search_that_nobody_reads(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     """Batches, scores and `weigh` ask with the kind's options: then not even the index is made."""
     from hedgerow.kinds import text_engine

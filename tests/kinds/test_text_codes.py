@@ -42,6 +42,14 @@ def test_two_codes_of_one_plain_spelling_need_their_own() -> None:
     assert walk.translate("S", "11.1").labels == (1,)
 
 
+def test_a_lost_leading_zero_is_put_back_and_said() -> None:
+    found = WALK.translate("NACE2", "1.11")
+    assert (found.code, found.labels) == ("01.11", (0, 1)) and "leading zero was lost" in found.note
+    walk = Crosswalk({"S": {"01.41": ["0111"], "14.10": ["0112"], "14.1": ["0112"]}}, TREE, "x")
+    assert walk.translate("S", "1.41").labels == (0,)  # and never 14.1
+    assert walk.translate("S", "141").labels == () and "write it in full" in walk.translate("S", "141").note
+
+
 def test_images_are_the_way_back() -> None:
     for scheme, codes in text_toys.CROSSWALK.items():
         for label, code in enumerate(TREE.codes):

@@ -70,6 +70,22 @@ def test_a_lost_leading_zero_is_put_back_and_said(tmp_path: Path) -> None:
     assert ewc["decision"] == "review" and "leading zero" in ewc["why"]
 
 
+@pytest.mark.parametrize(
+    ("cell", "isic"), [("1.41", "0141"), ("1.3", "0130"), ("8.11", "0810"), ("0141", "0141"), ("01.41", "0141")]
+)
+def test_the_place_of_the_dot_counts(tmp_path: Path, cell: str, isic: str) -> None:
+    found = judged(tmp_path, f"Farm,{cell},dung,,Farm,01.46,,,,")
+    assert found["decision"] == "coded" and found["donor_isic"] == [isic]
+
+
+@pytest.mark.parametrize(
+    ("cell", "why"), [("141", "write it in full"), ("141.0", "no code"), ("1.10", "no code"), ('"24,42"', "comma")]
+)
+def test_a_code_that_can_be_two_is_set_aside(tmp_path: Path, cell: str, why: str) -> None:
+    found = judged(tmp_path, f"Farm,{cell},dung,,Farm,01.46,,,,")
+    assert found["decision"] == "review" and why in found["why"] and not found["donor_isic"]
+
+
 def test_words_in_a_code_column(tmp_path: Path) -> None:
     row = "Cheese dairy,food industry,whey,,Pig dairy,01.46,,,,"
     without = judged(tmp_path, row)

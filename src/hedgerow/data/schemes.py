@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+from hedgerow.data.national import plain, reading
 from hedgerow.data.parsed import package_version, parsed
 from hedgerow.errors import HedgerowError, did_you_mean
 
@@ -146,10 +147,10 @@ def _isic_sections() -> dict[str, str]:
 
 def find_scheme(name: str) -> str:
     """The scheme of that name, however it is spelt ('nace 2', 'NACE2'); else an error with a suggestion."""
-    plain = {re.sub(r"\W|_", "", scheme).upper(): scheme for scheme in graph().titles}
+    spelt = {re.sub(r"\W|_", "", scheme).upper(): scheme for scheme in graph().titles}
     wanted = re.sub(r"\W|_", "", name).upper()
     aliases = {"ISIC": ISIC, "ISICREV4": ISIC, "NACE": "NACE2", "NACEREV2": "NACE2", "NACEREV21": "NACE21"}
-    found = plain.get(wanted) or aliases.get(wanted)
+    found = spelt.get(wanted) or aliases.get(wanted)
     if found is None:
         raise HedgerowError(f"unknown scheme '{name}'{did_you_mean(name.upper(), graph().titles)}")
     return found
@@ -157,17 +158,33 @@ def find_scheme(name: str) -> str:
 
 def find_code(code: str, scheme: str) -> str:
     """The code as its scheme writes it: dots, dashes and spaces do not matter ('01.11' is '0111'), zeros do."""
+    if code.strip() in graph().titles[scheme]:
+        return code.strip()
+    found, remark = read_code(code, scheme)
+    if remark:
+        raise HedgerowError(f"{scheme} has no code '{code}'; was a leading zero lost ('{found}')?")
+    return found
+
+
+def read_code(code: str, scheme: str) -> tuple[str, str]:
+    """(The code as its scheme writes it, remark): a lost leading zero is put back and the remark says so.
+
+    Raises HedgerowError for an unknown code, and for one that can be two (:func:`hedgerow.data.national.reading`).
+    """
     codes = graph().titles[scheme]
-    wanted = code.strip()
-    if wanted in codes:
-        return wanted
-    plain = re.sub(r"[\s.\-/]", "", wanted).upper()
-    for other in codes:
-        if re.sub(r"[\s.\-/]", "", other).upper() == plain:
-            return other
-    if plain.isdigit() and "0" + plain in {re.sub(r"[\s.\-/]", "", other) for other in codes}:
-        raise HedgerowError(f"{scheme} has no code '{code}'; was a leading zero lost ('0{plain}')?")
-    raise HedgerowError(f"{scheme} has no code '{code}'{did_you_mean(wanted, codes) if plain else ''}")
+    found, remark = reading(code, codes, _by_plain(scheme))
+    if not found:
+        near = did_you_mean(code.strip(), codes) if plain(code) else ""
+        raise HedgerowError(f"{scheme}: {remark}" if remark else f"{scheme} has no code '{code}'{near}")
+    return found, remark
+
+
+@cache
+def _by_plain(scheme: str) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for code in graph().titles[scheme]:
+        found.setdefault(plain(code), code)
+    return found
 
 
 def crosswalk(code: str, from_scheme: str, to_scheme: str = ISIC) -> list[Image]:

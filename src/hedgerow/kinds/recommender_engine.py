@@ -139,7 +139,7 @@ class Recommender:
             if ask.scheme and ask.code:
                 found = self.classifier.parts.crosswalk.translate(ask.scheme, ask.code)
                 if found.labels:
-                    out[i] = Donor(_equal(found.labels, len(self.tree)), "concordance")
+                    out[i] = Donor(_equal(found.labels, len(self.tree)), "concordance", found.note)
                     continue
                 note = f"{found.note}; answered from the donor's text"
             if ask.donor:

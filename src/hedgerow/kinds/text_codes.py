@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from hedgerow.data.national import plain, reading
 from hedgerow.errors import HedgerowError, did_you_mean
 from hedgerow.kinds.hierarchy import Tree
 
@@ -16,7 +17,7 @@ _DROP = re.compile(r"[\W_]+")
 
 @dataclass(frozen=True)
 class Translation:
-    """What a code led to: label numbers (none when it is unknown, and then ``note`` says why)."""
+    """What a code led to: label numbers (none when it is unknown). ``note`` says why, or what was repaired."""
 
     scheme: str
     code: str
@@ -64,12 +65,12 @@ class Crosswalk:
             hint = did_you_mean(scheme, self._codes) if self._codes else ": this Pack holds no crosswalk"
             return Translation(scheme, code, (), f"no scheme is called '{scheme}'{hint}")
         codes = self._codes[name]
-        known = code if code in codes else self._by_plain(name).get(_plain(code))
-        if known is None:
+        known, remark = (code, "") if code in codes else reading(code, codes, self._by_plain(name))
+        if not known:
             hint = did_you_mean(code, codes)
             hint = hint if hint.startswith(" (did") else ""
-            return Translation(name, code, (), f"{name} has no code '{code}'{hint}")
-        return Translation(name, known, self._labels(codes[known], f"{self._where}: {name} {known}"))
+            return Translation(name, code, (), f"{name}: {remark}" if remark else f"{name} has no code '{code}'{hint}")
+        return Translation(name, known, self._labels(codes[known], f"{self._where}: {name} {known}"), remark)
 
     def named(self, scheme: str) -> str:
         """The scheme's own spelling; HedgerowError with a near one when it is unknown."""
@@ -101,8 +102,8 @@ class Crosswalk:
         if scheme not in self._plain:
             found: dict[str, list[str]] = {}
             for code in self._codes[scheme]:
-                found.setdefault(_plain(code), []).append(code)
-            self._plain[scheme] = {plain: codes[0] for plain, codes in found.items() if len(codes) == 1}
+                found.setdefault(plain(code), []).append(code)
+            self._plain[scheme] = {bare: codes[0] for bare, codes in found.items() if len(codes) == 1}
         return self._plain[scheme]
 
 
@@ -122,7 +123,3 @@ def restrict(p: np.ndarray, labels: tuple[int, ...], text: bool) -> np.ndarray:
 def _scheme(name: str) -> str:
     """'NACE Rev. 2' and 'nace2' are one scheme."""
     return re.sub(r"rev(ision)?(?=\d)", "", _DROP.sub("", name.casefold()))
-
-
-def _plain(code: str) -> str:
-    return _DROP.sub("", code.casefold())

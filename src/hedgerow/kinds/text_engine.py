@@ -225,7 +225,7 @@ class TextClassifier:
             codes = self.parts.tree.codes
             answer["via"] = {"scheme": via.scheme, "code": via.code, "classes": [codes[i] for i in via.labels]}
             if via.note:
-                answer["note"] = f"{via.note}; answered from the text alone"
+                answer["note"] = via.note if via.labels else f"{via.note}; answered from the text alone"
         if ask.truncated:
             answer["truncated"] = True
         return answer

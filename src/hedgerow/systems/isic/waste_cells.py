@@ -40,7 +40,8 @@ FIELDS: dict[str, tuple[str, ...]] = {
 }  # fmt: skip
 NEEDED = ("waste",)
 BROADEST = 40  # classes that one code may stand for; a section says too little
-_CODE = re.compile(r"[A-Za-z]{0,2}[.\- ]?\d{1,3}(?:[.\-]\d{1,4}){0,3}[A-Za-z]?")
+_CODE = re.compile(r"[A-Za-z]{0,2}[.\- ]?\d{1,7}(?:[.\-]\d{1,5}){0,3}\.?[A-Za-z]?")
+_COMMA = re.compile(r"\d{1,2},\d{1,3}")
 _WORDS = re.compile(r"[^\W\d_]{3,}")
 
 
@@ -81,6 +82,8 @@ def split_codes(cell: str) -> tuple[str, ...]:
     parts = [p.strip() for p in re.split(r"[;,/|\n]|\band\b|&|\+", cell) if p.strip()]
     if cell.lstrip().startswith("="):
         raise HedgerowError(f"'{cell[:40]}' is a formula, not a code")
+    if _COMMA.fullmatch(cell.strip()):
+        raise HedgerowError(f"'{cell.strip()}': one code with a decimal comma, or two? write '24.42', or '24; 42'")
     for part in parts:
         if not _CODE.fullmatch(part):
             what = "words in a code column" if _WORDS.search(part) else "not a code"
@@ -92,18 +95,12 @@ def split_codes(cell: str) -> tuple[str, ...]:
 def classes_of(code: str, scheme: str) -> tuple[tuple[str, ...], str]:
     """(ISIC Rev.4 classes of a national code, remark); HedgerowError for an unknown code or one too broad.
 
-    A code above the class level stands for all classes below it. A code that is unknown but known with a leading zero
-    gets it back, and the remark says so.
+    A code above the class level stands for all classes below it. A lost leading zero is put back, and the remark says
+    so; a code that can be two codes is an error.
     """
-    remark = ""
     name = schemes.find_scheme(scheme)
-    try:
-        found = _images(code, name)
-    except HedgerowError as e:
-        padded = f"0{code}"
-        if "leading zero" not in str(e):
-            raise
-        found, remark = _images(padded, name), f"'{code}' read as '{padded}': a leading zero was lost"
+    known, remark = schemes.read_code(code, name)
+    found = _images(known, name)
     if not found:
         raise HedgerowError(f"'{code}' of {name} leads to no class of ISIC Rev.4")
     if len(found) > BROADEST:
@@ -111,8 +108,7 @@ def classes_of(code: str, scheme: str) -> tuple[tuple[str, ...], str]:
     return found, remark
 
 
-def _images(code: str, scheme: str) -> tuple[str, ...]:
-    known = schemes.find_code(code, scheme)
+def _images(known: str, scheme: str) -> tuple[str, ...]:
     found = {i.code for i in schemes.crosswalk(known, scheme) if len(i.code) == 4 and i.code.isdigit()}
     if not found:
         plain = re.sub(r"\W", "", known)
