@@ -84,7 +84,7 @@ def test_the_file_itself_gives_the_geometry(tmp_path: Path) -> None:
     (guessed,) = imported.import_bench(path).rates
     assert "sizes of mine.gguf, taken as one block of its parameters" in guessed.assumed
     note = predict.decode(guessed, h.geometry, h.weights).note()
-    assert "assumed" in note and "too kind" in note
+    assert "assumed" in note and note.count("±") == 1 and "± 50 % or more, since" in note
 
 
 @pytest.mark.parametrize(
@@ -139,3 +139,31 @@ def test_a_file_of_mixed_tests_only_is_one_line(tmp_path: Path) -> None:
     path.write_text(json.dumps(rows))
     with pytest.raises(HedgerowError, match="plain prompt"):
         imported.import_bench(path)
+
+
+@pytest.mark.parametrize("words", [("F16",), ("Q8_0",), ("Q4_K - Medium",), ("F16", "Q4_0")])
+def test_rows_of_one_model_say_only_how_time_goes_with_bytes_and_operations(
+    tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    sizes, rows = catalogue.model("Qwen2-0.5B").geometry, []
+    for word in words:
+        held = formulas.weights(sizes, imported.mix_of(f"x {word}") or "")
+        rows += bench(sizes, held, f"qwen2 0.5B {word}", f"{word}.gguf")
+    path = tmp_path / "one.json"
+    path.write_text(json.dumps(rows))
+    (rates,) = imported.import_bench(path).rates
+    constants = ("step_s", "layer_s", "attention_s", "prefill_s", "prefill_layer_s", "prefill_attention_s")
+    assert all(getattr(rates, name) == 0 for name in constants)
+    assert any("step" in a and "as 0" in a and "decode and prefill" in a for a in rates.assumed)
+    held = formulas.weights(sizes, imported.mix_of(f"x {words[0]}") or "")
+    here = predict.decode(rates, sizes, held, 16).ms, predict.prefill(rates, sizes, held, 128).ms
+    assert here[0] == pytest.approx(1e3 * rows[1]["avg_ns"] / 32 / 1e9, rel=0.02)
+    assert here[1] == pytest.approx(1e3 * rows[0]["samples_ns"][0] / 1e9, rel=0.02)
+    large = catalogue.model("Qwen2.5-1.5B").geometry
+    more = formulas.weights(large, imported.mix_of(f"x {words[0]}") or "")
+    bytes_ratio = sum(formulas.step_bytes(more).values()) / sum(formulas.step_bytes(held).values())
+    there = predict.decode(rates, large, more, 16), predict.prefill(rates, large, more, 128)
+    assert there[0].ms / here[0] == pytest.approx(bytes_ratio, rel=0.15) and bytes_ratio > 2.5
+    assert there[1].ms / here[1] == pytest.approx(large.body / sizes.body, rel=0.15)
+    for p in there:
+        assert p.high_ms >= 1.5 * p.ms and p.note().count("±") == 1 and "± 50 % or more" in p.note()

@@ -6,7 +6,7 @@ negative. Rows are divided by their own time: 5 % of a fast row weighs as much a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -158,12 +158,14 @@ def fit(
     repacked: tuple[str, ...] | None = None,
     when: str = "",
     held_out: bool = True,
+    rates_only: Collection[Phase] = (),
 ) -> Rates:
     """Rates of both phases from measured rows of one device, build and thread count.
 
     With three architectures or more the error bands come from predictions of rows whose architecture took no part in
-    the fit (``held_out``); else from the fit's own rows, which is too kind, and the band says so. Raises HedgerowError
-    when there is no row, or a time that is not above 0.
+    the fit (``held_out``); else from the fit's own rows, which is too kind, and the band says so. ``rates_only``:
+    phases whose constants stay 0, since rows of one model cannot tell them from its rates. Raises HedgerowError when
+    there is no row, or a time that is not above 0.
     """
     if not rows:
         raise HedgerowError("no measured row of a decoder to fit rates to")
@@ -172,9 +174,9 @@ def fit(
     values: dict[str, Any] = {}
     decode, prefill = ([r for r in rows if r.phase == p] for p in ("decode", "prefill"))
     if decode:
-        values |= _fit_decode(decode)
+        values |= {"decode": _alone(decode, ubatch)} if "decode" in rates_only else _fit_decode(decode)
     if prefill:
-        values |= _fit_prefill(prefill, ubatch)
+        values |= {"prefill": _alone(prefill, ubatch)} if "prefill" in rates_only else _fit_prefill(prefill, ubatch)
     rates = Rates(threads=threads, runtime=runtime, ubatch=ubatch, bandwidth=bandwidth, repacked=repacked,
                   source="fitted", when=when, **values)  # fmt: skip
     if not held_out:
@@ -203,6 +205,33 @@ def _fit_prefill(rows: Sequence[Sample], ubatch: int) -> dict[str, Any]:
         "prefill_s": float(x[0]), "prefill_layer_s": float(x[1]), "prefill_attention_s": float(x[2]),
         "head": float(1 / x[3]), "prefill": {name: float(1 / v) for name, v in zip(plan.own, x[4:], strict=True)},
     }  # fmt: skip
+
+
+def _alone(rows: Sequence[Sample], ubatch: int) -> dict[str, float]:
+    """Bytes/s (decode) or FLOP/s (prefill, head included) of whole files: the median over rows of the same format.
+
+    One rate stands for all formats of a file; a format that is the main one of no file has that of the file of which
+    it is the largest share.
+    """
+    amounts = []
+    for r in rows:
+        if r.phase == "decode":
+            amounts.append(dict(predict.decode_terms(r.geometry, r.weights, r.tokens)[2]))
+            continue
+        _, _, body, _, head = predict.prefill_terms(r.geometry, r.weights, r.tokens, r.past, ubatch)
+        last = predict.head_format(r.weights)
+        amounts.append({**body, last: body.get(last, 0.0) + head})
+    speeds: dict[str, list[float]] = {}
+    shares: dict[str, dict[str, float]] = {}  # format -> main format of a file -> share of that file
+    for r, amount in zip(rows, amounts, strict=True):
+        total = sum(amount.values())
+        speeds.setdefault(r.format, []).append(total / r.seconds)
+        for name, value in amount.items():
+            if value < _SHARE * total:
+                continue
+            shares.setdefault(name, {})[r.format] = value / total
+    own = {name: float(np.median(found)) for name, found in speeds.items()}
+    return {name: own[max(among, key=lambda f: among[f])] for name, among in shares.items()} | own
 
 
 def predicted(rates: Rates, row: Sample) -> float:

@@ -41,14 +41,16 @@ class Prediction(Record):
 
     def note(self) -> str:
         """One line: method, band, assumptions, and what measures it."""
-        far = f"error band not known, taken as ± {100 * UNKNOWN_BAND:.0f} %"
-        if self.band:
+        if self.assumed:  # one band, the wider one, and why
+            off = max(UNKNOWN_BAND, self.band.p90 if self.band else 0.0)
+            far = (
+                f"± {100 * off:.0f} % or more, since no measured band covers what is assumed: {', '.join(self.assumed)}"
+            )
+        elif self.band:
             far = f"± {100 * self.band.p90:.0f} % (9 of 10; median {100 * self.band.median:.1f} %, {self.band.how})"
-        assumed = ""
-        if self.assumed:
-            wider = f", which no band covers: ± {100 * UNKNOWN_BAND:.0f} % or more" if self.band else ""
-            assumed = f"; assumed: {', '.join(self.assumed)}{wider}"
-        return f"predicted by {self.method}, {far}{assumed}; measured by `{self.measure}`"
+        else:
+            far = f"error band not known, taken as ± {100 * UNKNOWN_BAND:.0f} %"
+        return f"predicted by {self.method}, {far}; measured by `{self.measure}`"
 
 
 # --- what the two formulas are linear in -----------------------------------------------------------------------------

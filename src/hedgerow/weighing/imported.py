@@ -26,6 +26,7 @@ from hedgerow.weighing import catalogue, headers
 _MOST_BYTES = 1 << 26
 _MOST_ROWS = 10_000
 _BIG = 10**18
+_PHASES: tuple[fitting.Phase, ...] = ("decode", "prefill")
 _SIZE_OFF = 0.03  # a catalogue's model is taken when its bytes by formula are that near to the file's
 
 
@@ -167,11 +168,16 @@ def _rates(rows: Sequence[BenchRow], known: dict[str, Path]) -> Rates | None:
         "build": first.build_commit,
         "backends": first.backends,
     }
-    found = fitting.fit(taken, threads=first.n_threads, runtime=runtime, ubatch=first.n_ubatch, when=first.test_time)
+    shapes = {phase: len({s.shape for s in taken if s.phase == phase}) for phase in _PHASES}
+    alone = tuple(phase for phase in _PHASES if shapes[phase] == 1)
+    found = fitting.fit(taken, threads=first.n_threads, runtime=runtime, ubatch=first.n_ubatch, when=first.test_time,
+                        rates_only=alone)  # fmt: skip
     assumed = [f"sizes of {n}, taken as one block of its parameters" for n in dict.fromkeys(guessed)]
-    shapes = len({s.shape for s in taken})
-    if shapes < 3:
-        assumed.append(f"cost of a layer and of a step, told from {shapes} model{'s' if shapes > 1 else ''} only")
+    if alone:
+        assumed.append(f"cost of a layer, a step and a cached position in {' and '.join(alone)} as 0, since rows of 1 "
+                       "model only cannot tell it: times go with bytes and FLOPs")  # fmt: skip
+    if (few := max(shapes.values())) == 2:
+        assumed.append(f"cost of a layer and of a step, told from {few} models only")
     return found.model_copy(update={"source": "imported", "assumed": tuple(assumed), "note": "llama-bench"})
 
 
