@@ -10,7 +10,6 @@ import typer
 
 from hedgerow.cli.common import (
     Json,
-    PackArgument,
     Sets,
     complete_packs,
     complete_presets,
@@ -120,17 +119,72 @@ def build(
 
 
 def export(
-    pack: PackArgument,
-    to: Annotated[str, typer.Option("--to", metavar="FORM", help="onnx, onnx-int8, gguf, …")],
+    pack: Annotated[
+        Path,
+        typer.Argument(
+            metavar="PACK", help="A Pack; with --output a GGUF file or model folder.", autocompletion=complete_packs
+        ),
+    ],
+    to: Annotated[str | None, typer.Option("--to", metavar="FORM", help="onnx, onnx-int8, gguf, …")] = None,
     quant: Annotated[str | None, typer.Option(metavar="FORMAT", help="Of gguf: f16, q8_0, q4_0, q4_k_m, …")] = None,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", metavar="FOLDER", help="Make a new Pack here from a model.")
+    ] = None,
+    licence: Annotated[str | None, typer.Option(help="Of the model, for --output; else noted as unknown.")] = None,
+    shareable: Annotated[
+        bool, typer.Option("--shareable", help="The licence lets the model be handed on; needs --licence.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
-    """Add another form of the same weights to a Pack; its digest and evidence stay as they are."""
-    from hedgerow.cli.describe import described
+    """Add another form of the same weights to a Pack; its digest and evidence stay as they are.
+
+    With --output, make a Pack from somebody else's model: a GGUF file of a language model, or a folder in Hugging
+    Face's layout (config.json, *.safetensors, a tokenizer). What it is made from is noted in it; a GGUF file stays one
+    of its forms.
+    """
+    from hedgerow.kinds import pack_of_model
+
+    if output is None:
+        if licence is not None or shareable:
+            raise click.UsageError("--licence and --shareable are said of a model that --output makes a Pack of")
+        _add_form(pack, to, quant, as_json)
+        return
+    if to is not None or quant is not None:
+        raise click.UsageError("--output makes a Pack; add forms to it with a second export --to FORM")
+    if shareable and licence is None:
+        raise click.UsageError("--shareable needs --licence")
+    with json_only(as_json) as out:
+        made = pack_of_model(pack, output, licence=licence, shareable=shareable)
+        _print_made(made, as_json, out)
+
+
+def _print_made(made: Any, as_json: bool, out: Any) -> None:
     from hedgerow.kinds import kind
+    from hedgerow.weighing.show import size
+
+    forms = list(kind(made.info.kind).variants(made))
+    if as_json:
+        record = {"path": str(made.path), "digest": made.digest, "bytes": made.bytes, "kind": made.info.kind}
+        emit({**record, "forms": forms}, out)
+        return
+    source = made.info.data[0]
+    print(f"{made.path}: {made.info.kind}, {made.info.summary} ({size(made.bytes)}); forms: {', '.join(forms)}")
+    if source.licence == "unknown":
+        say("its licence is noted as unknown, so the Pack is not to be shared; --licence names it")
+    say(f"next: hedgerow use {made.path} …, hedgerow weigh {made.path}")
+
+
+def _add_form(pack: Path, to: str | None, quant: str | None, as_json: bool) -> None:
+    from hedgerow.cli.describe import described
+    from hedgerow.errors import HedgerowError
+    from hedgerow.kinds import is_model, kind
     from hedgerow.pack import open_pack
     from hedgerow.weighing.show import size
 
+    if is_model(pack):
+        raise HedgerowError(f"{pack} is no Pack yet; make it one: hedgerow export {pack} --output packs/NAME")
+    if to is None:
+        raise click.UsageError("--to names the form to add; --output makes a Pack of a GGUF file or model folder")
     with json_only(as_json) as out:
         opened = open_pack(pack)
         which = kind(opened.info.kind)

@@ -35,7 +35,7 @@ def weigh_suite(
     if not packs:
         raise HedgerowError(
             "--suite asks Packs, whose evidence keeps the scores, and a bare GGUF file has none; "
-            "make it a Pack first (hedgerow.kinds.decoder_lm.from_gguf)"
+            "make it a Pack first: hedgerow export FILE.gguf --output packs/NAME"
         )
     failures: list[str] = []
     tests = _tests(words, shots, failures)

@@ -118,6 +118,19 @@ def pack_of_folder(folder: str | Path, target: str | Path, name: str) -> Pack:
     return decoder_lm.from_folder(folder, target, info)
 
 
+def is_model(path: str | Path) -> bool:
+    """Whether this is a file, or a folder with a config.json that is no Pack."""
+    path = Path(path)
+    return path.is_file() or ((path / "config.json").is_file() and not (path / "pack.toml").is_file())
+
+
+def pack_of_model(path: str | Path, target: str | Path, *, licence: str | None = None, shareable: bool = False) -> Pack:
+    """A Pack at ``target`` from a GGUF file or a folder in the layout of Hugging Face, with its origin noted."""
+    from hedgerow.kinds.foreign import pack_of
+
+    return pack_of(path, target, licence=licence, shareable=shareable)
+
+
 def time_by_part(pack: Pack, threads: int, prompt: int) -> dict[str, Any]:
     """Time of a decoder's attention, FFN, head and embedding in torch; HedgerowError for a Pack that is none."""
     from hedgerow.kinds.decoder_parts import by_part

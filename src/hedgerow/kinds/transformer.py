@@ -330,7 +330,9 @@ def _converted_tokenizer(folder: Path, **more: Any) -> str:
         with _quiet():
             fast = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False, **more)
         return str(fast.backend_tokenizer.to_str())
-    except Exception as e:
+    except BaseException as e:  # tokenizers' Rust panics at a vocabulary that does not fit its merges: no Exception
+        if not isinstance(e, Exception) and type(e).__name__ != "PanicException":
+            raise
         raise HedgerowError(f"{folder} holds no tokenizer.json, and none can be made: {_one_line(e)}") from e
 
 
@@ -361,5 +363,5 @@ def _quiet() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-def _one_line(error: Exception) -> str:
+def _one_line(error: BaseException) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]

@@ -206,6 +206,9 @@ def open_pack(path: str | Path, *, verify: bool = True) -> Pack:
     path = Path(path)
     try:
         if not path.is_dir():
+            if path.suffix == ".gguf" and path.is_file():
+                made = f"hedgerow export {path} --output packs/NAME"
+                raise HedgerowError(f"{path} is no Pack but a GGUF file; make it one: {made}")
             raise HedgerowError(f"{path} is no Pack: there is no such folder")
         if not (path / "pack.toml").is_file():
             raise HedgerowError(f"{path} is no Pack: it holds no pack.toml")
