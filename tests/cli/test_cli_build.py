@@ -87,6 +87,24 @@ def test_a_recipe_that_fails_late_leaves_no_pack_and_the_old_one_as_it_was(run: 
     assert open_pack(tmp_path / "old").digest != before
 
 
+def test_a_build_that_fails_before_it_has_anything_leaves_no_run(run: Run, tmp_path: Path) -> None:
+    run("build", "isic", "-o", "base")
+    before = sorted(tmp_path.glob("runs/*"))
+    run("build", "isic", "--from", "base", "-o", "more").failed("give the coded examples")
+    assert sorted(tmp_path.glob("runs/*")) == before
+    run("build", "isic", "--set", "steps=5", "--set", "fails=true", "-o", "new").failed("the scoring failed")
+    assert len(list(tmp_path.glob("runs/*"))) == len(before) + 1, "its steps are there to go on with"
+
+
+def test_a_build_says_which_pack_it_replaced(run: Run, tmp_path: Path) -> None:
+    assert "replaced" not in run("build", "isic", "-o", "p").err
+    old = open_pack(tmp_path / "p")
+    assert "replaced" not in run("build", "isic", "-o", "p").err, "the same Pack again"
+    said = run("build", "isic", "--set", "steps=5", "-o", "p", "--json")
+    assert f"p held the Pack {old.info.name} ({old.digest[:12]}), which this one replaced" in said.err
+    assert said.json["digest"] != old.digest
+
+
 def test_rows_that_a_build_leaves_out_are_named(run: Run, tmp_path: Path) -> None:
     run("build", "isic")
     said = run("build", "isic", "--from", "packs/isic", "--set", "examples=bad.csv", "-o", "packs/more", "--json")
@@ -237,7 +255,7 @@ def test_rows_that_are_not_scored_are_named(run: Run, tmp_path: Path) -> None:
     (tmp_path / "my.csv").write_text("text,code\nrice x,RICE\noats y,\noats,y,z\n")
     said = run("use", "packs/isic", "--in", "my.csv", "--score", "--json")
     assert said.code == 3 and said.json["task"]["n"] == 2
-    assert "line 3: not scored" in said.err and len(said.err.splitlines()) == 1
+    assert "line 3: not scored: no code" in said.err and len(said.err.splitlines()) == 2
 
 
 def test_nobody_knows_how_to_score_it(run: Run, pack: Path, tmp_path: Path) -> None:

@@ -67,6 +67,18 @@ def test_prune_says_what_it_keeps_and_why(full: Path, capsys: pytest.CaptureFixt
     assert main(["data", "--also", "trunks"]) == 2
 
 
+def test_the_listing_says_that_prune_removes_and_removes_nothing(
+    full: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (full / "data" / "of-no-source").mkdir()
+    assert main(["data"]) == 0
+    said = capsys.readouterr().err
+    assert "`hedgerow data --prune --also PART` removes a part" in said and "lists" not in said
+    assert (full / "data" / "of-no-source").exists() and len(cache.made()) == 4
+    assert main(["data", "--prune"]) == 0
+    assert not (full / "data" / "of-no-source").exists() and len(cache.made()) == 4
+
+
 def test_what_cannot_be_removed_or_goes_meanwhile(full: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refused(path: Path) -> None:
         raise PermissionError(13, "Permission denied", str(path))

@@ -103,10 +103,13 @@ def build(
 
     left_out: list[tuple[int, str]] = []
     with json_only(as_json) as done:
+        before = _held(out if out is not None else Path("packs") / system)
         pack = registry.build(
             system, preset, sets or (), out, seed=seed, thin=thin, fresh=fresh, parent=parent, quiet=as_json,
             marked=left_out,
         )  # fmt: skip
+        if before is not None and before[1] != pack.digest:
+            say(f"{pack.path} held the Pack {before[0]} ({before[1][:12]}), which this one replaced")
         if as_json:
             emit({"path": str(pack.path), "digest": pack.digest, "bytes": pack.bytes, "kind": pack.info.kind}, done)
         else:
@@ -116,6 +119,18 @@ def build(
     for line, why in left_out:
         tally.add(Answered(line, {}, error=f"left out: {why}"))
     close(tally, "line")
+
+
+def _held(folder: Path) -> tuple[str, str] | None:
+    """Name and digest of the Pack that a build is about to replace; None where there is none that can be read."""
+    from hedgerow.errors import HedgerowError
+    from hedgerow.pack import open_pack
+
+    try:
+        held = open_pack(folder, verify=False)
+    except HedgerowError:
+        return None
+    return held.info.name, held.digest
 
 
 def export(

@@ -112,4 +112,4 @@ def _print(rows: list[dict[str, Any]]) -> None:
     if made:
         parts = {room: sum(r["bytes"] for r in made if r["room"] == room) for room in cache.ROOMS}
         held = ", ".join(f"{room} {size(bytes_)}" for room, bytes_ in parts.items() if bytes_)
-        say(f"made on this machine and kept in the cache: {held}; `hedgerow data --prune` lists them")
+        say(f"made on this machine and kept in the cache: {held}; `hedgerow data --prune --also PART` removes a part")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hedgerow.run.bars import Tick, progress
-from hedgerow.run.folder import Run, now, open_run, plain
+from hedgerow.run.folder import Run, forget_if_empty, now, open_run, plain
 from hedgerow.run.machine import LIBRARIES, environment, set_threads
 from hedgerow.run.results import Result, cell, load_results, result_path, save_result
 from hedgerow.run.seeding import Seeds, seeds
@@ -17,6 +17,7 @@ __all__ = [
     "Tick",
     "cell",
     "environment",
+    "forget_if_empty",
     "interrupts",
     "load_results",
     "now",

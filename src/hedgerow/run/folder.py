@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -67,6 +68,15 @@ def open_run(root: Path, system: str, config: Record | Mapping[str, Any], seed: 
     files.write_json(folder / "config.json", {"system": system, "seed": seed, "config": settings})
     run.event("resumed" if resumed else "started", environment=environment())
     return run
+
+
+def forget_if_empty(run: Run) -> None:
+    """Remove the folder of a run that failed before it left anything but its own config and events."""
+    kept = {"config.json", "events.jsonl"}
+    events = files.read_jsonl(run.folder / "events.jsonl")
+    begun = sum(row.get("event") in ("started", "resumed") for row in events)
+    if begun == 1 and {p.name for p in run.folder.iterdir()} <= kept:
+        shutil.rmtree(run.folder)
 
 
 def now() -> str:

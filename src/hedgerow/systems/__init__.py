@@ -148,7 +148,11 @@ def build(
         run = running.open_run(Path(runs), system, settings, seed, quiet)
     # A recipe goes on after its Pack is saved: it scores, exports, adds. Only when all is done does the Pack appear.
     aside = run.folder / "pack" / target.name
-    built = chosen.build(config, aside, run) if base is None else chosen.extend(base, config, aside, run)
+    try:
+        built = chosen.build(config, aside, run) if base is None else chosen.extend(base, config, aside, run)
+    except HedgerowError:
+        running.forget_if_empty(run)  # a file that was missing or of the wrong columns leaves nothing to go on with
+        raise
     if thin and (built.path / "trunk").is_dir():
         shutil.rmtree(built.path / "trunk")  # its digest stays in pack.toml and the trunk itself in the cache
     with files.new_folder(target, replace=True) as folder:
