@@ -173,6 +173,19 @@ def test_the_input_is_never_overwritten(run: Run, pack: Path, tmp_path: Path) ->
     assert (tmp_path / "in.csv").read_text() == "text\nrice\n"
 
 
+@pytest.mark.parametrize("name", ["out.xlsx", "out.tsv", "out.txt", "out"])
+def test_no_csv_under_the_name_of_something_else(run: Run, pack: Path, tmp_path: Path, name: str) -> None:
+    (tmp_path / "in.csv").write_text("text\nrice\n")
+    run("use", pack, "--in", "in.csv", "--out", name).failed(name, ".csv, .jsonl or .ndjson")
+    assert not (tmp_path / name).exists()
+
+
+def test_the_case_of_a_suffix_does_not_matter(run: Run, pack: Path, tmp_path: Path) -> None:
+    (tmp_path / "in.csv").write_text("text\nrice\n")
+    assert run("use", pack, "--in", "in.csv", "--out", "OUT.JSONL").code == 0
+    assert json.loads((tmp_path / "OUT.JSONL").read_text())["line"] == 2
+
+
 @pytest.mark.parametrize(
     ("sets", "words"),
     [
@@ -222,3 +235,26 @@ def test_more_faults_than_are_named(run: Run, pack: Path, tmp_path: Path) -> Non
 
 def test_a_form_that_is_not_there(run: Run, pack: Path) -> None:
     run("use", pack, "rice", "--form", "nmpy").failed("nmpy", "did you mean 'numpy'")
+
+
+def test_each_reason_of_a_row_that_is_not_scored_is_counted_apart(tmp_path: Path) -> None:
+    from types import SimpleNamespace
+
+    from hedgerow.cli.use import _left_out
+
+    file = tmp_path / "my.csv"
+    file.write_text("text,code\nrice,0112\n,0112\noats,\nRice,0112\nrye,nine\nwheat,0111,x\nbarley,\n")
+    scored: Any = SimpleNamespace(splits={"test": [SimpleNamespace(input="rice", meta={"line": "2"})]})
+    tally, counts = _left_out(file, scored, "text")
+    assert tally.marked == 6 and counts == {
+        "no text": 1,
+        "no code": 2,
+        "a text that stands above already": 1,
+        "a code that is unknown or contradicts another row of that text": 1,
+        "a fault in the row": 1,
+    }
+    assert tally.faults[0] == (3, "not scored: no text")
+
+
+def test_the_help_says_that_a_score_is_kept(run: Run) -> None:
+    assert "evidence" in run("use", "--help").out

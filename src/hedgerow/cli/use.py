@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
     from hedgerow.kinds import Model
     from hedgerow.task import Task
 
+_LINES = (".jsonl", ".ndjson")  # of files that hold one JSON object a line
+
 
 def use(
     pack: PackArgument,
@@ -23,11 +27,16 @@ def use(
     source: Annotated[
         Path | None, typer.Option("--in", metavar="FILE", help="CSV or JSON Lines; '-' reads stdin.")
     ] = None,
-    out: Annotated[Path | None, typer.Option("--out", metavar="FILE", help=".csv or .jsonl, written whole.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE", help=".csv, .jsonl or .ndjson, written whole.")
+    ] = None,
     sets: Sets = None,
     form: Annotated[str | None, typer.Option(help="A form of the Pack; default: the first that runs here.")] = None,
     threads: Annotated[int, typer.Option(min=1, help="Threads of the runtime.")] = 1,
-    score: Annotated[bool, typer.Option("--score", help="Score it on the codes that FILE holds.")] = False,
+    score: Annotated[
+        bool,
+        typer.Option("--score", help="Score it on the codes that FILE holds; the Pack's evidence keeps the score."),
+    ] = False,
     records: Annotated[
         str | None, typer.Option(metavar="URL", help="Live records in place of a recommender's own; a file or URL.")
     ] = None,
@@ -46,6 +55,8 @@ def use(
         raise click.UsageError("give either inputs, or --in FILE, or --schema")
     if (score or out is not None) and source is None:
         raise click.UsageError(f"{'--score' if score else '--out'} needs --in FILE")
+    if out is not None and str(out) != "-" and out.suffix.lower() not in (".csv", *_LINES):
+        raise HedgerowError(f"--out {out}: a table is written as .csv, .jsonl or .ndjson; name it so")
     with json_only(as_json) as stdout:
         model = kinds.open(pack, variant=form, threads=threads)
         chosen = [*(sets or []), *([f"records={records}"] if records else [])]
@@ -91,7 +102,7 @@ def _batch(model: Model, source: Path, out: Path | None, options: dict[str, Any]
 
     if out is not None and out.exists() and source.exists() and out.samefile(source):
         raise HedgerowError(f"--out {out} is the input file; give the output another name")
-    as_lines = as_json if out is None else out.suffix in (".jsonl", ".ndjson")
+    as_lines = as_json if out is None else out.suffix.lower() in _LINES
     left_out = {key: value for key, value in model.kind.explains.items() if not as_lines and key not in options}
     if as_lines:
         options = {**model.kind.explains, **options}
@@ -138,7 +149,7 @@ def _score(model: Model, source: Path, as_json: bool, stdout: Any) -> None:
             answered = done
 
         line = score(model, task, progress=step)
-    tally = _left_out(source, task)
+    tally, counts = _left_out(source, task, model.kind.needs[0])
     if as_json:
         emit(line, stdout)
     else:
@@ -146,18 +157,34 @@ def _score(model: Model, source: Path, as_json: bool, stdout: Any) -> None:
 
         rows = [(name, interval(m), m.get("n", "")) for name, m in line["metrics"].items()]
         table(("metric", "value [95 % interval]", "n"), rows, f"{pack.info.name} ({line['variant']}) on {source}")
+    if counts:
+        say("not scored: " + ", ".join(f"{n} with {why}" for why, n in counts.most_common()))
     close(tally, "line")
 
 
-def _left_out(source: Path, task: Task) -> Tally:
-    """Rows of the file that the Task could not take in: every one is named or counted."""
+def _left_out(source: Path, task: Task, column: str) -> tuple[Tally, Counter[str]]:
+    """Rows of the file that the Task could not take in: every one named or counted; and how many for which reason."""
     from hedgerow.cli.batch import Answered, Tally
     from hedgerow.data.rows import read_rows
+    from hedgerow.data.texts import normalise
 
     scored = {e.meta.get("line") for e in task.splits["test"]}
-    tally = Tally()
+    asked = [e.input for e in task.splits["test"]]
+    texts = {normalise(str(x.get(column, "") if isinstance(x, Mapping) else x)) for x in asked}
+    tally, counts = Tally(), Counter[str]()
     for row in read_rows(source):
         if str(row.line) not in scored:
-            why = row.error or "not scored: no text, no known code, or a text that stands above already"
-            tally.add(Answered(row.line, row.values, error=why))
-    return tally
+            text = row.values.get(column, "")
+            if row.error:
+                why = "a fault in the row"
+            elif not text.strip():
+                why = "no text"
+            elif not row.values.get("code", "").strip():
+                why = "no code"
+            elif normalise(text) in texts:
+                why = "a text that stands above already"
+            else:
+                why = "a code that is unknown or contradicts another row of that text"
+            counts[why] += 1
+            tally.add(Answered(row.line, row.values, error=row.error or f"not scored: {why}"))
+    return tally, counts
