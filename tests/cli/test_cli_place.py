@@ -87,6 +87,21 @@ def test_an_outcome_beside_other_policies(run: Run, rivals: tuple[Path, Path]) -
     assert outcome["seeds"] == [0, 3] and any("without box" in row["label"] for row in outcome["rows"])
 
 
+def test_a_limit_that_the_load_breaks_is_said_to_concern_an_idle_device(run: Run, rivals: tuple[Path, Path]) -> None:
+    command = ("place", *rivals, "--fleet", "fleet.toml", "--limit", "p95<=400ms", "--requests", "50")
+    said = run(*command, "--simulate", "2").out
+    idle = [x for x in said.splitlines() if x.startswith("p95<=400ms concerns one request on an idle device")]
+    assert len(idle) == 2 and "as planned, p95 is" in idle[0] and "simulated, p95 is" in idle[1], said
+    assert "concerns one request" not in run(*command, "--every", "5000").out, "nobody waits, so the limit holds"
+
+
+def test_the_example_household_takes_every_swap(run: Run, rivals: tuple[Path, Path]) -> None:
+    """Also of a device that another is like: ``edge`` is like the laptop that becomes an edge."""
+    fleet = Path(__file__).parents[2] / "examples" / "fleet.toml"
+    for swap in ("laptop=edge", "laptop=cloud", "edge=laptop"):
+        assert run("place", *rivals, "--fleet", fleet, "--swap", swap, "--json").code == 0, swap
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [

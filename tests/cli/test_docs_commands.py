@@ -78,7 +78,7 @@ PARSED_ONLY = {
     "hedgerow build isic --set data=mine.csv --set model=encoder": "fetches a trunk of 90 MB and runs every text twice",
     "hedgerow data import seeds": "reads a workbook for half a minute",
     "hedgerow build isic --preset exchange": "reads that workbook and builds a classifier first",
-    "hedgerow use packs/exchange": "asks what the line before builds",
+    "hedgerow use takers": "asks what the line before builds",
 }
 
 

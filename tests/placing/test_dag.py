@@ -49,7 +49,7 @@ def test_the_kind_says_how_large_a_unit_is(tmp_path: Path) -> None:
 
 def test_rivals_are_of_one_kind_and_named_once(tmp_path: Path) -> None:
     a, b = f.bare(tmp_path, "a"), f.bare(tmp_path, "b", kind="encoder")
-    with pytest.raises(HedgerowError, match="different kinds"):
+    with pytest.raises(HedgerowError, match=r"different kinds .*\(encoder: .*/b; .*: .*/a\)"):
         app_of_packs([a, b], unit=f.UNIT)
     with pytest.raises(HedgerowError, match="given twice"):
         app_of_packs([a, a], unit=f.UNIT)

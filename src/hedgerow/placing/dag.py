@@ -163,11 +163,10 @@ def work_of_packs(
     """Rival Packs of one kind as Work; bytes on the wire come from the kind's unit of work."""
     if not packs:
         raise HedgerowError("there is no Pack to place; name at least one")
-    found = {p.info.kind for p in packs}
+    found = sorted({p.info.kind for p in packs})
     if len(found) > 1:
-        raise HedgerowError(
-            f"Packs of different kinds ({', '.join(sorted(found))}) answer different questions; place them apart"
-        )
+        held = "; ".join(f"{k}: {', '.join(str(p.path) for p in packs if p.info.kind == k)}" for k in found)
+        raise HedgerowError(f"Packs of different kinds answer different questions; place one kind at a time ({held})")
     digests = [p.digest for p in packs]
     for p in packs:
         if digests.count(p.digest) > 1:

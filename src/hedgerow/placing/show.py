@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from io import StringIO
 from typing import TYPE_CHECKING, Any
 
-from hedgerow.placing.quantities import in_words
+from hedgerow.placing.quantities import in_words, parse_limits
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -71,6 +71,7 @@ def plan_tables(plan: Mapping[str, Any]) -> list[RenderableType]:
     for menu in plan["menus"]:
         parts += [_chosen_table(menu, plan), _neighbours_table(menu, plan["fleet"]["currency"])]
     parts.append(_expected(plan))
+    parts += _beyond_limit(plan, plan["expected"]["latency_p95_ms"], "as planned")
     return [*parts, *assumption_lines(plan["assumptions"])]
 
 
@@ -142,6 +143,20 @@ def _expected(plan: Mapping[str, Any]) -> RenderableType:
     return Text(line)
 
 
+def _beyond_limit(plan: Mapping[str, Any], p95_ms: float | None, when: str) -> list[RenderableType]:
+    """One line where requests under load take longer than a limit that the forms keep one request at a time."""
+    from rich.text import Text
+
+    if p95_ms is None:
+        return []
+    limits = [x for menu in plan["menus"] for x in parse_limits(menu["limits"]) if x.name in ("p95", "reply_p95")]
+    missed = [x.text for x in limits if not x.holds(p95_ms)]
+    if not missed:
+        return []
+    line = f"{' and '.join(dict.fromkeys(missed))} concerns one request on an idle device; under this load, {when}, "
+    return [Text(line + f"p95 is {ms(p95_ms)}", style="yellow")]
+
+
 def assumption_lines(lines: Sequence[str]) -> list[RenderableType]:
     """Everything that nobody measured; nothing where all was."""
     from rich.text import Text
@@ -196,7 +211,8 @@ _HEADS = {
 def outcome_tables(outcome: Mapping[str, Any], plan: Mapping[str, Any] | None = None) -> list[RenderableType]:
     """Scenarios with intervals, differences to the first, and who was busy; assumptions.
 
-    ``plan``: the one that stands above it, whose assumptions are not said again.
+    ``plan``: the one that stands above it, whose assumptions are not said again; a limit that its requests miss under
+    the simulated load is named.
     """
     first, count = outcome["seeds"]
     shown = [m for m in _SHOWN if any(r["metrics"][m] for r in outcome["rows"])]
@@ -208,6 +224,9 @@ def outcome_tables(outcome: Mapping[str, Any], plan: Mapping[str, Any] | None = 
         title = f"Difference to {against}, seed by seed"
         parts.append(_measures_table(title, outcome["differences"], heads, signed=True))
     parts.append(_busy_table(outcome["rows"]))
+    if plan is not None:
+        simulated = outcome["rows"][0]["metrics"]["latency_p95_ms"]
+        parts += _beyond_limit(plan, simulated and simulated["value"], "simulated")
     said = plan["assumptions"] if plan is not None else ()
     return [*parts, *assumption_lines([line for line in outcome["assumptions"] if line not in said])]
 
