@@ -45,6 +45,16 @@ def test_rows_set_aside_end_with_3_and_a_file(run: Run, tmp_path: Path) -> None:
     assert shown.code == 3 and "words in a code column" in shown.out and "nothing was written" in shown.err
 
 
+def test_columns_that_are_not_used_are_named(run: Run, tmp_path: Path) -> None:
+    path = tmp_path / "list.csv"
+    path.write_text("Donor,Donor NACE,Waste,Contact,Mood\nDairy,10.51,whey,Jo,5\n")
+    said = run("data", "import", path, *SAID, "--dry-run")
+    assert "not used: Contact, Mood; --map FIELD=COLUMN" in said.out and "receiver_code" in said.out
+    assert run("data", "import", path, *SAID, "--dry-run", "--json").json["unused"] == ["Contact", "Mood"]
+    mapped = run("data", "import", path, *SAID, "--dry-run", "--map", "receiver=Contact", "--map", "place=Mood")
+    assert "not used" not in mapped.out
+
+
 def test_wrong_use_is_one_line(run: Run, tmp_path: Path, own_store: Path) -> None:
     run("data", "records").failed("does not exist", "hedgerow data import")
     run("data", "import", TOY).failed("--source", "--licence", code=2)

@@ -135,6 +135,51 @@ def test_columns_are_guessed_and_mapped(tmp_path: Path) -> None:
             cells.guess(["Company", "Rest"], chosen)
 
 
+def test_headers_of_firms_and_german_ones_are_guessed() -> None:
+    assert cells.guess(["Geber", "Geber NACE", "Abfall", "Empfänger", "Abnehmer-NACE"], {}) == {
+        "donor": "Geber", "donor_code": "Geber NACE", "waste": "Abfall", "receiver": "Empfänger",
+        "receiver_code": "Abnehmer-NACE"}  # fmt: skip
+    assert cells.guess(["Donor firm", "Waste"], {})["donor"] == "Donor firm"
+
+
+def test_columns_that_no_field_takes_are_named(tmp_path: Path) -> None:
+    report = import_file(write(tmp_path, "Dairy,whey,Jo,5", head="Donor,Waste,Contact,Mood"), None, ABOUT)
+    assert report.unused == ("Contact", "Mood")
+
+
+def test_a_review_file_takes_its_own_place(tmp_path: Path) -> None:
+    rows = ("Dairy,nonsense,whey,,Pig farm,01.46,,,,", "Dairy,10.51,whey,,Pig farm,words,,,,")
+    with open_store(tmp_path / "s.sqlite") as store:
+        review = Path(import_file(write(tmp_path, *rows), store, ABOUT).review)
+        review.write_text(review.read_text().replace(",nonsense,", ",10.51,"))
+        second = import_file(review, store, ABOUT)
+        assert second.imported is not None and second.imported.new == 1 and second.review == str(review)
+        assert second.unused == ()
+        [left] = csv.DictReader(review.open(encoding="utf-8"))
+        assert left["Receiver NACE"] == "words" and list(left)[-3:] == ["line", "decision", "why"]
+        review.write_text(review.read_text().replace(",words,", ",01.46,"))
+        last = import_file(review, store, ABOUT)
+        assert last.decisions == {"coded": 1} and last.review == ""
+    assert sorted(p.name for p in tmp_path.glob("*.csv")) == ["list.csv", "list.review.csv"]
+
+
+def test_a_review_file_is_kept_whole_until_its_rows_are_in_the_store(tmp_path: Path) -> None:
+    rows = ("Dairy,nonsense,whey,,Pig farm,01.46,,,,", "Dairy,10.51,whey,,Pig farm,words,,,,")
+    with open_store(tmp_path / "s.sqlite") as store:
+        review = Path(import_file(write(tmp_path, *rows), store, ABOUT).review)
+        review.write_text(before := review.read_text().replace(",nonsense,", ",10.51,"))
+
+        class Broken:
+            def add(self, rows: Any, **_: Any) -> None:
+                list(rows)
+                raise HedgerowError("the disk is full")
+
+        broken: Any = Broken()
+        with pytest.raises(HedgerowError, match="disk is full"):
+            import_file(review, broken, ABOUT)
+    assert review.read_text() == before
+
+
 def test_rows_set_aside_are_kept_and_can_come_in_later(tmp_path: Path) -> None:
     path = write(tmp_path, "Dairy,10.51,whey,,Pig farm,01.46,,,,", "=cmd|x,,=1+1,,+49 farm,nonsense,,,,")
     url = tmp_path / "r.sqlite"

@@ -164,6 +164,7 @@ def _summary(report: Report) -> dict[str, Any]:
     done = report.imported
     return {
         "columns": report.columns,
+        "unused": list(report.unused),
         "decisions": dict(report.decisions),
         "reasons": dict(report.reasons),
         "rows": report.first,
@@ -174,6 +175,11 @@ def _summary(report: Report) -> dict[str, Any]:
 
 def _print(report: Report, dry_run: bool) -> None:
     print("columns: " + ", ".join(f"{field} = '{column}'" for field, column in report.columns.items()))
+    if report.unused:
+        from hedgerow.systems.isic.waste_cells import FIELDS
+
+        free = ", ".join(f for f in FIELDS if f not in report.columns)
+        print(f"not used: {', '.join(report.unused)}; --map FIELD=COLUMN takes one in, FIELD being {free}")
     if dry_run:
         rows = [
             (r["line"], r["decision"], r["donor"], _codes(r, "donor"), r["waste"], r["receiver"],

@@ -24,6 +24,7 @@ from hedgerow.systems.isic.waste_coder import Coder
 CHUNK = 256  # rows that are held, and whose texts are classified together
 SHOWN = 20  # rows of a dry run that are shown
 CODED, REVIEW, REFUSED = "coded", "review", "refused"
+_OURS = ("line", "decision", "why")  # columns of a review file behind the list's own
 _NONE = Coding()
 
 
@@ -70,6 +71,7 @@ class Report:
     """What an import did, or would do."""
 
     columns: dict[str, str]  # our field -> the file's column
+    unused: tuple[str, ...] = ()  # the file's columns that no field takes
     decisions: Counter[str] = field(default_factory=Counter)
     reasons: Counter[str] = field(default_factory=Counter)
     first: list[dict[str, Any]] = field(default_factory=list)
@@ -104,15 +106,19 @@ def import_file(
     """Import a CSV, JSON Lines or Excel file; ``store`` None is a dry run, which writes nothing.
 
     One transaction: all rows that were coded, or none. Rows set aside or refused go to ``review`` (default beside the
-    file, ``NAME.review.csv``) with their reason; when they cannot be written, nothing is imported. Raises HedgerowError
-    for a fault of the whole file or the store.
+    file, ``NAME.review.csv``) with their reason; when they cannot be written, nothing is imported. ``NAME.review.csv``
+    itself, corrected, takes the place of itself: what still cannot come in is all that it holds afterwards. Raises
+    HedgerowError for a fault of the whole file or the store.
     """
     with _as_rows(path, sheet) as (headers, rows):
         columns = guess(headers, chosen or {})
-        report = Report(columns)
+        if tuple(headers[-len(_OURS) :]) == _OURS:  # rows that were set aside before, corrected
+            headers = headers[: -len(_OURS)]
+        report = Report(columns, tuple(h for h in headers if h not in columns.values()))
         judge = Judge(columns, about, coder)
-        where = review or path.with_name(f"{path.stem}.review.csv")
-        if where.resolve() == path.resolve():
+        where = review or path.with_name(f"{path.stem.removesuffix('.review')}.review.csv")
+        itself = where.resolve() == path.resolve()
+        if itself and review is not None:
             raise HedgerowError(f"--review {where}: that is the list itself; name another file")
         with _Aside(where, headers, wanted=store is not None) as aside:
 
@@ -124,7 +130,8 @@ def import_file(
                         yield judged.exchange, judged.donor, judged.receiver
                     else:
                         aside.add(judged)
-                aside.keep()  # before the transaction ends: where this cannot be written, nothing is imported
+                if not itself:
+                    aside.keep()  # before the transaction ends: where this cannot be written, nothing is imported
 
             if store is None:
                 for _ in good():
@@ -133,6 +140,8 @@ def import_file(
             by = coder.digest if coder else ""  # with another coder, rows that were set aside may come in
             digest = files.digest([files.sha256(path), sorted(columns.items()), about.model_dump(), sheet, by])
             report.imported = store.add(good(), name=path.name, digest=digest, coder=by)
+            if itself:
+                aside.keep()  # after it: until the rows are in the store, this file is all that holds them
             report.review = str(where) if aside.count else ""
     return report
 
@@ -294,7 +303,7 @@ class _Aside:
     def __enter__(self) -> _Aside:
         self._file = tempfile.TemporaryFile("w+", encoding="utf-8", newline="", errors="replace")
         self._writer = csv.writer(self._file, lineterminator="\n")
-        self._writer.writerow([*map(safe_cell, self._headers), "line", "decision", "why"])
+        self._writer.writerow([*map(safe_cell, self._headers), *_OURS])
         return self
 
     def add(self, judged: Judged) -> None:
