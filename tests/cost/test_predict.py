@@ -121,3 +121,11 @@ def test_rates_that_no_device_has_are_one_line(phase: str) -> None:
     never = Rates(threads=1, runtime={}, **{phase: {"q8_0": 1e-300}}, step_s=1e308, prefill_s=1e308)  # type: ignore[arg-type]
     with pytest.raises(HedgerowError, match="would take for ever"):
         getattr(predict, phase)(never, geometry("smol"), formulas.weights(geometry("smol"), "q8_0"), 8)
+
+
+def test_a_noisy_rate_is_said_and_widens_the_band() -> None:
+    noisy = TRUTH.model_copy(update={"noisy": ("rate of decode of q8_0",)})
+    found = predict.decode(noisy, SMOL, Q8)
+    assert found.ms == predict.decode(TRUTH, SMOL, Q8).ms and "the noisy rate of decode of q8_0" in found.note()
+    assert found.high_ms == pytest.approx(1.5 * found.ms)
+    assert "noisy" not in predict.prefill(noisy, SMOL, Q8, 64).note()

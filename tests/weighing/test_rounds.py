@@ -219,6 +219,36 @@ def test_a_probe_gives_rates_that_a_fleet_file_can_hold(monkeypatch: pytest.Monk
     assert said and not list(Path().glob("hedgerow-probe-*"))
 
 
+def taken(*rounds: list[float], name: str = "f16") -> probing._Taken:
+    return probing._Taken(seconds={(name, "decode", 0): list(rounds)})
+
+
+def test_of_several_rounds_the_quiet_one_counts_and_unsteady_times_are_noisy() -> None:
+    quiet, busy = [1e-3, 1.1e-3, 1.0e-3], [0.3, 0.27, 0.34]
+    disturbed = taken(busy, quiet, quiet)
+    assert disturbed.best() == {("f16", "decode", 0): 1e-3}
+    assert probing.noisy({1: disturbed}) == {1: {("f16", "decode")}}
+    assert probing.noisy({1: taken(quiet, quiet, quiet)}) == {1: set()}
+
+
+def test_more_threads_that_are_slower_are_noisy_however_steady() -> None:
+    fast, slow, nearly = [1e-3] * 3, [1.3e-3] * 3, [1.1e-3] * 3
+    assert probing.noisy({1: taken(fast), 2: taken(slow)}) == {1: set(), 2: {("f16", "decode")}}
+    assert probing.noisy({1: taken(fast), 2: taken(nearly)}) == {1: set(), 2: set()}
+    thin = {1: taken(fast, name="thin-8"), 2: taken(slow, name="thin-8")}  # too little work to divide
+    assert probing.noisy(thin) == {1: set(), 2: set()}
+
+
+def test_a_noisy_rate_carries_the_word(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(probing, "FORMATS", ("f16",))
+    times = taken([1e-3, 1e-3, 9e-3])
+    times.models["f16"] = probing.WIDE, formulas.weights(probing.WIDE, "f16")
+    said: list[str] = []
+    (bad,) = probing.noisy({1: times}).values()
+    rates = probing._rates(times, bad, 1, 1e10, "", said.append)
+    assert rates.noisy == ("rate of decode of f16",) and said == ["f16, 1 thread: 1 ms a step (noisy: decode)"]
+
+
 def test_the_last_cache_is_read(tmp_path: Path) -> None:
     for name, text in (("index0", "32K"), ("index3", "8M\n")):
         (tmp_path / name).mkdir()

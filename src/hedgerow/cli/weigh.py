@@ -51,7 +51,10 @@ def weigh(
         Path | None, typer.Option(metavar="FILE", help="Also write what this machine is, for a fleet file.")
     ] = None,
     probe: Annotated[
-        bool, typer.Option("--probe", help="Measure this machine (a dozen seconds) for predictions; see --output.")
+        bool,
+        typer.Option(
+            "--probe", help="Measure this machine (about 10 s per thread count on a quiet one); see --output."
+        ),
     ] = False,
     output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="Of --probe, --import.")] = Path(
         "device.json"

@@ -10,6 +10,7 @@ for each format instead of one bandwidth. A measured value always wins over one 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Literal
 
 from hedgerow.cost import formats
@@ -35,7 +36,7 @@ class Prediction(Record):
     high_ms: float
     parts: dict[str, float]  # ms: step, layers, weights, attention, head
     method: str
-    assumed: tuple[str, ...]  # rates that were not measured for this format, and what stands for them
+    assumed: tuple[str, ...]  # rates not measured for this format and what stands for them, or measured noisily
     band: Band | None  # None: nobody measured it, and ± 50 % is only a warning
     measure: str  # the command that measures the same quantity
 
@@ -97,12 +98,14 @@ def nearest(name: str, known: dict[str, float]) -> str | None:
     return min(known, key=lambda f: (abs(math.log(bits(f) / bits(name))), f.endswith("_k") != name.endswith("_k"), f))
 
 
-def _rate(name: str, known: dict[str, float], what: str, assumed: list[str]) -> float:
+def _rate(name: str, known: dict[str, float], what: str, assumed: list[str], noisy: Sequence[str]) -> float:
     found = nearest(name, known)
     if found is None:
         raise HedgerowError(f"these rates hold no {what} of any format; probe the device: hedgerow weigh --probe")
     if found != name:
         assumed.append(f"{what} of {name} as of {found}")
+    if f"{what} of {found}" in noisy:
+        assumed.append(f"the noisy {what} of {found}")
     return known[found]
 
 
@@ -123,7 +126,7 @@ def decode(rates: Rates, sizes: Geometry, held: Weights, depth: int = 0) -> Pred
     small = 0.005 * sum(read.values())
     weights = 0.0
     for name, size in read.items():  # vectors in f32 are too few to need a rate of their own
-        weights += size / _rate(name, known, "rate of decode", assumed if size > small else [])
+        weights += size / _rate(name, known, "rate of decode", assumed if size > small else [], rates.noisy)
     parts = {
         "step": rates.step_s * one,
         "layers": rates.layer_s * layers,
@@ -141,8 +144,8 @@ def prefill(rates: Rates, sizes: Geometry, held: Weights, prompt: int, past: int
     _check(past, 0)
     assumed = list(rates.assumed)
     one, layers, body, scores, head = prefill_terms(sizes, held, prompt, past, rates.ubatch)
-    work = sum(f / _rate(name, rates.prefill, "rate of prefill", assumed) for name, f in body.items())
-    last = rates.head or _rate(head_format(held), rates.prefill, "rate of prefill", assumed)
+    work = sum(f / _rate(name, rates.prefill, "rate of prefill", assumed, rates.noisy) for name, f in body.items())
+    last = rates.head or _rate(head_format(held), rates.prefill, "rate of prefill", assumed, rates.noisy)
     parts = {
         "step": rates.prefill_s * one,
         "layers": rates.prefill_layer_s * layers,

@@ -60,6 +60,7 @@ class Rates(Record):
     bands: tuple[Band, ...] = ()
     source: Literal["probed", "fitted", "imported"] = "probed"
     assumed: tuple[str, ...] = ()  # names of fields above that were not measured, and whose value is a default
+    noisy: tuple[str, ...] = ()  # what was timed while the machine was busy: 'rate of decode of f16'
     when: str = ""
     note: str = ""
 

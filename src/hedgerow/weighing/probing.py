@@ -1,11 +1,14 @@
-"""``weigh --probe``: what predictions need to know of this device, in a dozen seconds, with random weights.
+"""``weigh --probe``: what predictions need to know of this device, with random weights.
 
 Measured are (1) reading memory at 1 … all threads over eight times the last cache, (2) for each format a model of one
-layer, width 1024: a decode step at depth 0 and 512, and a prefill of 128 tokens, (3) 8 and 64 thin layers for what a
-layer costs beside its bytes. The constants of :class:`hedgerow.cost.Rates` are then fitted to these times.
+layer, width 1024: a decode step at depth 0 (for two of them also at 512), and a prefill of 128 tokens, (3) 8 and 64
+thin layers for what a layer costs beside its bytes. The constants of :class:`hedgerow.cost.Rates` are then fitted to
+these times.
 
 A one-layer file would lie in the cache, where a real model does not: so several copies of it take turns, together
 larger than the cache. Needs the extras llama (to run) and build (to write the files).
+
+Everything is timed in several rounds, and the best round counts; what was unsteady all the same is marked noisy.
 """
 
 from __future__ import annotations
@@ -14,9 +17,10 @@ import re
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.util import find_spec
 from pathlib import Path
@@ -24,12 +28,13 @@ from statistics import median
 
 import numpy as np
 
-from hedgerow.cost import Device, Geometry, Rates, fitting
-from hedgerow.cost.fitting import Sample
+from hedgerow.cost import Device, Geometry, Rates, Weights, fitting
+from hedgerow.cost.fitting import Phase, Sample
 from hedgerow.errors import HedgerowError
 from hedgerow.runtimes import random_gguf
 from hedgerow.runtimes.llama import Llama, Options, binding, open_gguf, quantise
 from hedgerow.weighing import device
+from hedgerow.weighing.timing import Samples
 
 FORMATS = ("f16", "q8_0", "q6_k", "q5_0", "q4_0", "q4_1", "q4_k_s")
 WIDE = Geometry(
@@ -46,7 +51,8 @@ WIDE = Geometry(
 )
 THIN = WIDE.model_copy(update={"width": 128, "heads": 2, "kv_heads": 2, "ffn": 256, "vocabulary": 4096})
 DEPTH, PROMPT, LONG = 512, 128, 512
-_STEPS, _FILLS = 24, 3  # timed calls; the median counts
+_ROUNDS = 3  # every model is timed so often, far apart: a busy moment then spoils one round, not a rate
+_STEPS, _FILLS = 10, 1  # timed calls of a round
 _MOST_COPIES = 8
 Tell = Callable[[str], object]
 
@@ -71,9 +77,16 @@ def probe(threads: Sequence[int] | None = None, tell: Tell = lambda text: None) 
     with tempfile.TemporaryDirectory(prefix="hedgerow-probe-") as folder:
         files = written(Path(folder))
         tell(f"{len(files)} small models of random weights written")
+        taken = {count: _Taken() for count in counts}
+        for turn in range(_ROUNDS):
+            for name, file in files.items():
+                for count in counts:
+                    _round(taken[count], name, file, count)
+            tell(f"round {turn + 1} of {_ROUNDS} timed")
+        bad = noisy(taken)
         for count in steps:
             if count in counts:
-                found.append(_rates(files, count, read[count], when, tell))
+                found.append(_rates(taken[count], bad[count], count, read[count], when, tell))
             else:
                 runtime = {**found[0].runtime} if found else {}
                 found.append(Rates(threads=count, runtime=runtime, bandwidth=read[count], when=when, source="probed"))
@@ -120,35 +133,82 @@ def written(folder: Path) -> dict[str, Path]:
     return made
 
 
-def _rates(files: dict[str, Path], threads: int, read: float, when: str, tell: Tell) -> Rates:
-    times: list[Sample] = []
-    runtime: dict[str, str] = {}
-    repacked: set[str] = set()
-    for name, file in files.items():
-        sizes = WIDE if name in FORMATS else THIN.model_copy(update={"layers": int(name.removeprefix("thin-"))})
-        with copies(file, threads, wide=name in FORMATS) as models:
-            weights, told = models[0].contents.weights, models[0].describe()
-            again = told.pop("repacked")
-            repacked |= set() if again.startswith(("nothing", "off")) else set(again.split(", "))
-            runtime = told
-            steps = [_decode(models, depth) for depth in (0, DEPTH)]
-            times += [
-                Sample("decode", sizes, weights, d, t, label=name) for d, t in zip((0, DEPTH), steps, strict=True)
-            ]
-            prompts = (PROMPT, LONG) if name in ("f16", "thin-8") else (PROMPT,)
-            for prompt in prompts:
-                times.append(Sample("prefill", sizes, weights, prompt, _prefill(models[0], prompt), label=name))
-        tell(f"{name}, {threads} thread{'s' if threads > 1 else ''}: {steps[0] * 1e3:.3g} ms a step")
+@dataclass
+class _Taken:
+    """Seconds of every timed call with one number of threads, by round: model, phase and tokens -> rounds -> calls."""
+
+    seconds: dict[tuple[str, Phase, int], list[list[float]]] = field(default_factory=dict)
+    models: dict[str, tuple[Geometry, Weights]] = field(default_factory=dict)
+    runtime: dict[str, str] = field(default_factory=dict)
+    repacked: set[str] = field(default_factory=set)
+
+    def best(self) -> dict[tuple[str, Phase, int], float]:
+        """The least median of a round: what other programs took in the other rounds does not count."""
+        return {key: min(median(calls) for calls in rounds) for key, rounds in self.seconds.items()}
+
+
+def _round(taken: _Taken, name: str, file: Path, threads: int) -> None:
+    """Time one model once more."""
+    wide = name in FORMATS
+    sizes = WIDE if wide else THIN.model_copy(update={"layers": int(name.removeprefix("thin-"))})
+    with copies(file, threads, wide=wide) as models:
+        told = models[0].describe()
+        again = told.pop("repacked")
+        taken.repacked |= set() if again.startswith(("nothing", "off")) else set(again.split(", "))
+        taken.runtime = told
+        taken.models[name] = sizes, models[0].contents.weights
+        # what attention costs does not depend on the format of the weights, so two formats tell it
+        for depth in (0, DEPTH) if not wide or name in ("f16", "q8_0") else (0,):
+            taken.seconds.setdefault((name, "decode", depth), []).append(_decode(models, depth))
+        for prompt in (PROMPT, LONG) if name in ("f16", "thin-8") else (PROMPT,):
+            taken.seconds.setdefault((name, "prefill", prompt), []).append(_prefill(models[0], prompt))
+
+
+def noisy(taken: Mapping[int, _Taken]) -> dict[int, set[tuple[str, Phase]]]:
+    """Threads -> (model, phase) whose times are not to be trusted.
+
+    Either p95 of all calls is more than 1.5 times their p50, or a wide model takes more than 1.2 times as long as with
+    fewer threads: the work divides, so something else had the cores.
+    """
+    found: dict[int, set[tuple[str, Phase]]] = {}
+    best = {count: each.best() for count, each in taken.items()}
+    for count, each in taken.items():
+        found[count] = set()
+        for key, rounds in each.seconds.items():
+            fewer = [best[c][key] for c in taken if c < count and key in best[c]]
+            slower = key[0] in FORMATS and bool(fewer) and best[count][key] > 1.2 * min(fewer)
+            if slower or Samples(tuple(1e3 * call for calls in rounds for call in calls)).unsteady:
+                found[count].add(key[:2])
+    return found
+
+
+def _rates(taken: _Taken, bad: set[tuple[str, Phase]], threads: int, read: float, when: str, tell: Tell) -> Rates:
+    best = taken.best()
+    times = [
+        Sample(phase, *taken.models[name], tokens, seconds, label=name)
+        for (name, phase, tokens), seconds in best.items()
+    ]
+    for name in taken.models:
+        words = " and ".join(phase for phase in ("decode", "prefill") if (name, phase) in bad)
+        tell(
+            f"{name}, {threads} thread{'s' if threads > 1 else ''}: {best[name, 'decode', 0] * 1e3:.3g} ms a step"
+            + (f" (noisy: {words})" if words else "")
+        )
     fitted = fitting.fit(
         times,
         threads=threads,
-        runtime=runtime,
+        runtime=taken.runtime,
         bandwidth=read,
-        repacked=tuple(sorted(repacked)),
+        repacked=tuple(sorted(taken.repacked)),
         when=when,
         held_out=False,
     )
-    return without_bounds(fitted)
+    marked = {
+        f"rate of {s.phase} of {s.format}" if s.label in FORMATS else f"cost of a layer in {s.phase}"
+        for s in times
+        if (s.label, s.phase) in bad
+    }
+    return without_bounds(fitted).model_copy(update={"noisy": tuple(sorted(marked))})
 
 
 def without_bounds(rates: Rates) -> Rates:
@@ -184,8 +244,8 @@ def copies(file: Path, threads: int, wide: bool) -> Iterator[list[Llama]]:
             path.unlink(missing_ok=True)
 
 
-def _decode(models: Sequence[Llama], depth: int) -> float:
-    """Seconds of one step after ``depth`` tokens, the models in turn: the median."""
+def _decode(models: Sequence[Llama], depth: int) -> list[float]:
+    """Seconds of each of several steps after ``depth`` tokens, the models in turn."""
     for model in models:
         model.clear()
         if depth:
@@ -199,11 +259,11 @@ def _decode(models: Sequence[Llama], depth: int) -> float:
         model.step([turn % model.vocabulary], depth)
         taken.append(time.perf_counter() - start)
         model.rewind(depth) if depth else model.clear()
-    return median(taken)
+    return taken
 
 
-def _prefill(model: Llama, prompt: int) -> float:
-    """Seconds of ``prompt`` tokens in one call, logits of the last only: the median after a warm-up."""
+def _prefill(model: Llama, prompt: int) -> list[float]:
+    """Seconds of ``prompt`` tokens in one call, logits of the last only: several calls after a warm-up."""
     ids = [(7 * i) % model.vocabulary for i in range(prompt)]
     taken = []
     for _ in range(1 + _FILLS):
@@ -211,4 +271,4 @@ def _prefill(model: Llama, prompt: int) -> float:
         start = time.perf_counter()
         model.feed([ids])
         taken.append(time.perf_counter() - start)
-    return median(taken[1:])
+    return taken[1:]
