@@ -15,8 +15,13 @@ from pathlib import Path
 import pytest
 
 from hedgerow.cli import main
+from hedgerow.errors import HedgerowError
 from hedgerow.pack import open_pack
+from hedgerow.placing import Fleet
+from hedgerow.placing.dag import open_app
 from hedgerow.placing.quantities import parse_limits, parse_needs
+from hedgerow.placing.traces import open_trace
+from hedgerow.placing.wfformat import open_workflow
 from hedgerow.systems.isic import recipe
 
 ROOT = Path(__file__).parents[2]
@@ -130,6 +135,22 @@ def test_the_commands_of_a_document_run_in_order(
             good_enough(Path(words[words.index("-o") + 1]))
         ran += 1
     assert ran > 0
+
+
+def block(doc: Path, language: str) -> str:
+    """The one code block of a language."""
+    (found,) = re.findall(rf"^```{language}\n(.*?)^```", doc.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    return str(found)
+
+
+def test_the_files_that_place_shows_can_be_read(tmp_path: Path) -> None:
+    fleet, page = Fleet.open(ROOT / "examples" / "fleet.toml"), ROOT / "docs" / "place.md"
+    for name, language in (("t.jsonl", "jsonl"), ("w.json", "json"), ("app.toml", "toml")):
+        (tmp_path / name).write_text(block(page, language), encoding="utf-8")
+    assert len(open_trace(tmp_path / "t.jsonl", fleet).rows) == 5
+    assert [job.name for job in open_workflow(tmp_path / "w.json").jobs] == ["find", "sort"]
+    with pytest.raises(HedgerowError, match="packs/isic is no Pack"):  # all before it was understood
+        open_app(tmp_path / "app.toml")
 
 
 def test_what_is_special_about_a_command_is_still_shown_somewhere() -> None:
