@@ -95,6 +95,15 @@ def test_a_limit_that_the_load_breaks_is_said_to_concern_an_idle_device(run: Run
     assert "concerns one request" not in run(*command, "--every", "5000").out, "nobody waits, so the limit holds"
 
 
+def test_an_application_keeps_a_limit_job_by_job(run: Run, rivals: tuple[Path, Path], tmp_path: Path) -> None:
+    plain = 'seconds = 0.2\nmemory = "1MB"\nsource = "assumed: a while"\n'
+    (tmp_path / "app.toml").write_text(
+        f'[[jobs]]\nname = "a"\n{plain}[[jobs]]\nname = "b"\ndeps = ["a"]\npacks = ["small", "large"]\n'
+    )
+    said = run("place", "app.toml", "--fleet", "fleet.toml", "--need", "accuracy>=0.4", "--limit", "p95<=1s")
+    assert "mean accuracy" in said.out and "concerns one request" not in said.out, said
+
+
 def test_the_example_household_takes_every_swap(run: Run, rivals: tuple[Path, Path]) -> None:
     """Also of a device that another is like: ``edge`` is like the laptop that becomes an edge."""
     fleet = Path(__file__).parents[2] / "examples" / "fleet.toml"

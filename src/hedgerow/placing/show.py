@@ -137,7 +137,8 @@ def _expected(plan: Mapping[str, Any]) -> RenderableType:
         f"all answered after {ms(e['makespan_s'] * 1e3)}"
     )
     if e["value"] is not None:
-        line += f"; mean {plan['menus'][0]['metric']} {e['value']:.3f}"
+        metric = next((menu["metric"] for menu in plan["menus"] if menu["metric"]), "score")  # plain programs have none
+        line += f"; mean {metric} {e['value']:.3f}"
     if e["cost"]:
         line += f"; cost {money(e['cost'], plan['fleet']['currency'])}"
     return Text(line)
@@ -147,14 +148,14 @@ def _beyond_limit(plan: Mapping[str, Any], p95_ms: float | None, when: str) -> l
     """One line where requests under load take longer than a limit that the forms keep one request at a time."""
     from rich.text import Text
 
-    if p95_ms is None:
+    if p95_ms is None or len(plan["menus"]) != 1:  # of an application a limit concerns each job, not the request
         return []
-    limits = [x for menu in plan["menus"] for x in parse_limits(menu["limits"]) if x.name in ("p95", "reply_p95")]
+    limits = [x for x in parse_limits(plan["menus"][0]["limits"]) if x.name in ("p95", "reply_p95")]
     missed = [x.text for x in limits if not x.holds(p95_ms)]
     if not missed:
         return []
     line = f"{' and '.join(dict.fromkeys(missed))} concerns one request on an idle device; under this load, {when}, "
-    return [Text(line + f"p95 is {ms(p95_ms)}", style="yellow")]
+    return [Text(line + f"p95 is {ms(p95_ms)}, with waiting and transfers", style="yellow")]
 
 
 def assumption_lines(lines: Sequence[str]) -> list[RenderableType]:
