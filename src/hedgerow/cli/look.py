@@ -122,11 +122,10 @@ def compare(
 def _refuse_if_empty(found: dict[str, Any]) -> None:
     """HedgerowError when every form was left out: nothing was compared."""
     if not found["groups"]:
+        first = found["left_out"][0]
         raise HedgerowError(
-            f"nothing to compare: all {len(found['left_out'])} forms are left out, the first one because it is "
-            f"{found['left_out'][0]['why']}"
-            if found["left_out"]
-            else "nothing to compare: no Pack has a form"
+            f"nothing to compare: no form has both {found['x']['name']} and {found['y']['name']}, "
+            f"the first, {first['name']} ({first['variant']}): {first['why']}"
         )
 
 
