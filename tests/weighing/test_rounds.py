@@ -87,7 +87,7 @@ def test_a_plugs_log_is_read_with_either_kind_of_time(tmp_path: Path) -> None:
         ("time,watts\n0,five\n", "line 2"), ("when,power\n", "columns time and watts"),
         ("time,watts\n0,nan\n", "line 2.*no number"), ("time,watts\ninf,3\n", "no number"),
         ("time,watts\n0,3\n1,-5\n", "line 3.*-5 watts"), ("time,watts\n2026-01-01T10:00:00,3\n", "names no zone"),
-        ("time,watts\n0," + "9" * 200_000 + "\n", "field larger"), ("time,watts\n0\n", "line 2"), ("", "columns"),
+        ("time,watts\n0," + "9" * 200_000 + "\n", "line \\d"), ("time,watts\n0\n", "line 2"), ("", "columns"),
     ],
 )  # fmt: skip
 def test_a_plugs_log_that_cannot_be_true_is_one_line(tmp_path: Path, text: str, says: str) -> None:

@@ -163,9 +163,11 @@ def work_of_packs(
     """Rival Packs of one kind as Work; bytes on the wire come from the kind's unit of work."""
     if not packs:
         raise HedgerowError("there is no Pack to place; name at least one")
-    found = sorted({p.info.kind for p in packs})
+    found: dict[str, list[str]] = {}
+    for p in packs:
+        found.setdefault(p.info.kind, []).append(str(p.path))
     if len(found) > 1:
-        held = "; ".join(f"{k}: {', '.join(str(p.path) for p in packs if p.info.kind == k)}" for k in found)
+        held = "; ".join(f"{kind}: {', '.join(paths)}" for kind, paths in sorted(found.items()))
         raise HedgerowError(f"Packs of different kinds answer different questions; place one kind at a time ({held})")
     digests = [p.digest for p in packs]
     for p in packs:

@@ -34,7 +34,8 @@ def read_plug(path: Path) -> list[tuple[float, float]]:
             if entries[-1][1] < 0:
                 raise ValueError(f"a power of {row['watts']} watts")
     except (TypeError, ValueError, OverflowError, csv.Error) as e:
-        raise HedgerowError(f"{path}, line {reader.line_num}: {e}") from e
+        why = str(e)  # which quotes the cell, however long it is
+        raise HedgerowError(f"{path}, line {reader.line_num}: {why if len(why) <= 120 else why[:117] + '…'}") from e
     return sorted(entries)
 
 
