@@ -15,7 +15,8 @@ from typing import Any
 
 from hedgerow import files
 from hedgerow.data import fetch, schemes
-from hedgerow.data.parsed import package_version, parsed
+from hedgerow.data.parsed import parsed
+from hedgerow.data.workbooks import open_workbook
 from hedgerow.errors import HedgerowError, did_you_mean
 
 _COLUMNS = ("ISIC number", "activityName", "geography", "reference product", "status")
@@ -103,16 +104,7 @@ def _name(rows: Sequence[LcaRow]) -> LcaName:
 
 
 def _read_workbook(path: Path) -> list[list[str]]:
-    package_version("openpyxl", "reading a workbook")
-    from zipfile import BadZipFile
-
-    import openpyxl
-    from openpyxl.utils.exceptions import InvalidFileException
-
-    try:
-        book = openpyxl.load_workbook(path, read_only=True, data_only=True)
-    except (InvalidFileException, BadZipFile, OSError, KeyError, ValueError) as e:
-        raise HedgerowError(f"{path} is not a readable workbook (.xlsx): {e}") from e
+    book = open_workbook(path)
     try:
         if "overview" not in book.sheetnames:
             raise HedgerowError(f"{path} has no sheet 'overview'{did_you_mean('overview', book.sheetnames)}")

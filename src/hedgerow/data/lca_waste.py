@@ -12,7 +12,8 @@ from pathlib import Path
 from hedgerow import files
 from hedgerow.data import fetch
 from hedgerow.data.lca import _at, _column
-from hedgerow.data.parsed import package_version, parsed
+from hedgerow.data.parsed import parsed
+from hedgerow.data.workbooks import open_workbook
 from hedgerow.errors import HedgerowError, did_you_mean
 
 SHEET = "quantitative changes"
@@ -44,16 +45,7 @@ def by_products(
 
 
 def _read(path: Path) -> list[list[str]]:
-    package_version("openpyxl", "reading a workbook")
-    from zipfile import BadZipFile
-
-    import openpyxl
-    from openpyxl.utils.exceptions import InvalidFileException
-
-    try:
-        book = openpyxl.load_workbook(path, read_only=True, data_only=True)
-    except (InvalidFileException, BadZipFile, OSError, KeyError, ValueError) as e:
-        raise HedgerowError(f"{path} is not a readable workbook (.xlsx): {e}") from e
+    book = open_workbook(path)
     try:
         if SHEET not in book.sheetnames:
             raise HedgerowError(f"{path} has no sheet '{SHEET}'{did_you_mean(SHEET, book.sheetnames)}")
